@@ -1,0 +1,27 @@
+//! What mandrill-live's services and its command line have in common.
+//!
+//! # Layout
+//! Mandrill's side: [`event`] (its JSON), [`form`] and [`signature`] (its requests), `synthetic`
+//! (events like its own). The broker's side: [`broker`] (the connection), [`stream`] (where events are
+//! kept), [`subject`] (under which names), [`cursor`] (a place among them). A process's side:
+//! [`settings`], [`telemetry`], [`admin`], [`drain`], [`http`], [`serve`], [`origin`], [`problem`].
+//!
+//! Nothing here knows of a route, a session or a commit.
+
+pub mod admin;
+pub mod broker;
+pub mod cursor;
+pub mod drain;
+pub mod event;
+pub mod form;
+pub mod http;
+pub mod origin;
+pub mod problem;
+pub mod serve;
+pub mod settings;
+pub mod signature;
+pub mod stream;
+pub mod subject;
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,0 +1,308 @@
+//! The stream that keeps the events, and what stands beside it.
+//!
+//! **Owns** its name, limits, creation, and the epoch in its metadata. **May not** delete or shrink
+//! anything that holds events.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use async_nats::jetstream::{self, ErrorCode};
+
+use crate::cursor::Epoch;
+use crate::settings::{ByteSize, Mistakes, Span};
+use crate::subject;
+
+crate::settings! {
+    /// The stream and its limits.
+    pub struct StreamSettings {
+        /// The stream's name; the streams beside it are called after it.
+        pub stream_name: String = "MANDRILL";
+        /// Copies of the stream in a cluster.
+        pub stream_replicas: u32 = "1", "1" => "5";
+        /// How long an event is kept.
+        pub stream_max_age: Span = "30d", "1m" => "3650d";
+        /// How much the stream may hold; the oldest events go first. It bounds the broker's memory too.
+        pub stream_max_bytes: ByteSize = "2GiB", "1MiB" => "1PiB";
+        /// How long the broker recognises an event that comes again.
+        pub stream_dedupe_window: Span = "24h", "1s" => "3650d";
+        /// Whether ingest creates the stream and applies changed limits.
+        pub manage_stream: bool = "true";
+    }
+}
+
+/// The first server version that has atomic batches.
+const SERVER_VERSION_MIN: (i64, i64, i64) = (2, 12, 0);
+/// The stream's metadata key of its epoch.
+const EPOCH_KEY: &str = "mandrill-live-epoch";
+/// What authentic but unusable content may take: somebody should have looked long before.
+const REJECTED_BYTES_MAX: i64 = 256 << 20;
+
+impl StreamSettings {
+    /// Reports combinations the server would refuse, by name.
+    pub fn check(&self, mistakes: &mut Mistakes) {
+        if self.stream_dedupe_window > self.stream_max_age {
+            mistakes.add("stream_dedupe_window", "must not be longer than STREAM_MAX_AGE: the broker refuses that");
+        }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        if self.stream_name.is_empty() || !self.stream_name.bytes().all(plain) {
+            mistakes.add("stream_name", "may hold letters, digits, `_` and `-` only");
+        }
+    }
+}
+
+/// Why the stream cannot be used. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The server lacks what commits are built on.
+    #[error("nats-server {0} is too old: 2.12 or newer is needed (atomic batches)")]
+    ServerTooOld(String),
+    /// JetStream is off, or the broker does not answer.
+    #[error("the broker does not answer for JetStream: {0}; it must run with JetStream enabled")]
+    Away(String),
+    /// The stream is not there, and this process is told not to make it.
+    #[error("stream {0} does not exist and MANAGE_STREAM is false: run the set-up job first")]
+    Missing(String),
+    /// The server refuses the configuration.
+    #[error("the broker refuses stream {name} as configured: {reason}")]
+    Refused {
+        /// The stream.
+        name: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The stream was not made by this service.
+    #[error("stream {0} has no epoch in its metadata: it was not made by mandrill-live; choose another STREAM_NAME")]
+    Foreign(String),
+}
+
+impl StreamError {
+    /// Whether trying again may help without anybody changing anything.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            StreamError::Away(_) | StreamError::Missing(_) => true,
+            StreamError::ServerTooOld(_) | StreamError::Refused { .. } | StreamError::Foreign(_) => false,
+        }
+    }
+}
+
+/// The stream of what was authentic but unusable.
+#[must_use]
+pub fn rejected_name(stream: &str) -> String {
+    format!("{stream}_REJECTED")
+}
+
+/// The bucket of events too large to be sent to sockets.
+#[must_use]
+pub fn large_name(stream: &str) -> String {
+    format!("{stream}_LARGE")
+}
+
+/// Refuses a server that is too old.
+///
+/// # Errors
+/// Names the server's version.
+pub fn check_server(client: &async_nats::Client) -> Result<(), StreamError> {
+    let (major, minor, patch) = SERVER_VERSION_MIN;
+    if client.is_server_compatible(major, minor, patch) {
+        Ok(())
+    } else {
+        Err(StreamError::ServerTooOld(client.server_info().version))
+    }
+}
+
+/// The epoch of a stream that exists.
+///
+/// # Errors
+/// Where the stream is missing, not ours, or the broker does not answer.
+pub async fn epoch(context: &jetstream::Context, stream: &str) -> Result<Epoch, StreamError> {
+    let found = context.get_stream(stream).await.map_err(|error| get_error(stream, &error))?;
+    epoch_of(found.cached_info())
+}
+
+/// The epoch in a stream's metadata.
+///
+/// # Errors
+/// Where there is none: the stream is not ours.
+pub fn epoch_of(info: &Info) -> Result<Epoch, StreamError> {
+    let foreign = || StreamError::Foreign(info.config.name.clone());
+    info.config.metadata.get(EPOCH_KEY).and_then(|text| text.parse().ok()).ok_or_else(foreign)
+}
+
+/// Makes the stream and those beside it, or applies limits that have changed. Limits that would drop
+/// stored events are left as they are, with a warning.
+///
+/// # Errors
+/// See [`StreamError`].
+pub async fn ensure(context: &jetstream::Context, settings: &StreamSettings) -> Result<Epoch, StreamError> {
+    let name = &settings.stream_name;
+    if !settings.manage_stream {
+        return epoch(context, name).await;
+    }
+    ensure_stream(context, rejected(settings)).await?;
+    ensure_stream(context, large(settings)).await?;
+    let info = ensure_stream(context, events(settings)).await?;
+    epoch_of(&info)
+}
+
+/// What every event is stored in.
+fn events(settings: &StreamSettings) -> Config {
+    Config {
+        name: settings.stream_name.clone(),
+        description: Some("mandrill-live: Mandrill's events, one message each".to_owned()),
+        subjects: vec![subject::EVENTS_ALL.to_owned(), subject::ERASURES_ALL.to_owned()],
+        max_bytes: i64::try_from(settings.stream_max_bytes.bytes()).unwrap_or(i64::MAX),
+        duplicate_window: settings.stream_dedupe_window.duration(),
+        allow_direct: true,
+        allow_atomic_publish: true,
+        metadata: HashMap::from([(EPOCH_KEY.to_owned(), Epoch::random().to_string())]),
+        ..common(settings)
+    }
+}
+
+fn rejected(settings: &StreamSettings) -> Config {
+    Config {
+        name: rejected_name(&settings.stream_name),
+        description: Some("mandrill-live: authentic requests that could not be used".to_owned()),
+        subjects: vec![subject::REJECTED.to_owned()],
+        max_bytes: REJECTED_BYTES_MAX,
+        allow_direct: true,
+        ..common(settings)
+    }
+}
+
+fn common(settings: &StreamSettings) -> Config {
+    Config {
+        storage: StorageType::File,
+        discard: DiscardPolicy::Old,
+        num_replicas: settings.stream_replicas as usize,
+        max_age: settings.stream_max_age.duration(),
+        ..Config::default()
+    }
+}
+
+/// The object store's stream, as the client library lays one out: objects are read with it.
+fn large(settings: &StreamSettings) -> Config {
+    let bucket = large_name(&settings.stream_name);
+    Config {
+        name: format!("OBJ_{bucket}"),
+        description: Some("mandrill-live: events too large for sockets, whole".to_owned()),
+        subjects: vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")],
+        // An object is many messages: dropping the oldest of them would leave broken objects behind.
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        allow_direct: true,
+        ..common(settings)
+    }
+}
+
+async fn ensure_stream(context: &jetstream::Context, wanted: Config) -> Result<Info, StreamError> {
+    let name = wanted.name.clone();
+    let found = match context.get_stream(&name).await {
+        Ok(stream) => stream.cached_info().clone(),
+        Err(error) if is_missing(&error) => return create(context, wanted).await,
+        Err(error) => return Err(get_error(&name, &error)),
+    };
+    match changed_limits(&found, &wanted) {
+        None => Ok(found),
+        Some(config) => {
+            let info = context.update_stream(&config).await.map_err(|error| create_error(&name, &error))?;
+            tracing::info!(stream = name, "applied the stream's changed limits");
+            Ok(info)
+        }
+    }
+}
+
+async fn create(context: &jetstream::Context, wanted: Config) -> Result<Info, StreamError> {
+    let name = wanted.name.clone();
+    match context.create_stream(wanted).await {
+        Ok(stream) => {
+            tracing::info!(stream = name, "made the stream");
+            Ok(stream.cached_info().clone())
+        }
+        // Another replica was quicker: the epoch it chose is the one that counts.
+        Err(error) if is_taken(&error) => {
+            let stream = context.get_stream(&name).await.map_err(|error| get_error(&name, &error))?;
+            Ok(stream.cached_info().clone())
+        }
+        Err(error) => Err(create_error(&name, &error)),
+    }
+}
+
+/// The stream's configuration with the limits that are wanted, where that changes anything.
+fn changed_limits(found: &Info, wanted: &Config) -> Option<Config> {
+    let now = &found.config;
+    let mut next = now.clone();
+    next.subjects.clone_from(&wanted.subjects);
+    next.num_replicas = wanted.num_replicas;
+    next.duplicate_window =
+        if wanted.duplicate_window.is_zero() { now.duplicate_window } else { wanted.duplicate_window };
+    next.allow_direct = wanted.allow_direct;
+    next.allow_atomic_publish |= wanted.allow_atomic_publish;
+    next.max_age = wanted.max_age;
+    next.max_bytes = wanted.max_bytes;
+    let stored = i64::try_from(found.state.bytes).unwrap_or(i64::MAX);
+    if wanted.max_bytes > 0 && stored > wanted.max_bytes {
+        tracing::warn!(
+            stream = now.name,
+            stored,
+            wanted = wanted.max_bytes,
+            kept = now.max_bytes,
+            "STREAM_MAX_BYTES would drop stored events and is not applied; to drop them, use `nats stream edit`"
+        );
+        next.max_bytes = now.max_bytes;
+    }
+    if found.state.messages > 0 && wanted.max_age < oldest_age(found) {
+        tracing::warn!(
+            stream = now.name, wanted = ?wanted.max_age, kept = ?now.max_age,
+            "STREAM_MAX_AGE would drop stored events and is not applied; to drop them, use `nats stream edit`"
+        );
+        next.max_age = now.max_age;
+    }
+    (next != *now).then_some(next)
+}
+
+/// How long ago the oldest event that is kept was stored.
+fn oldest_age(info: &Info) -> Duration {
+    SystemTime::now().duration_since(info.state.first_timestamp.into()).unwrap_or(Duration::ZERO)
+}
+
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn is_taken(error: &CreateStreamError) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
+}
+
+fn get_error(name: &str, error: &GetStreamError) -> StreamError {
+    match error.kind() {
+        GetStreamErrorKind::JetStream(_) if is_missing(error) => StreamError::Missing(name.to_owned()),
+        GetStreamErrorKind::JetStream(reason) if reason.code() < 500 => refused(name, &reason),
+        GetStreamErrorKind::EmptyName | GetStreamErrorKind::InvalidStreamName => {
+            refused(name, &"the name is not valid")
+        }
+        GetStreamErrorKind::JetStream(_) | GetStreamErrorKind::Request => StreamError::Away(error.to_string()),
+    }
+}
+
+fn create_error(name: &str, error: &CreateStreamError) -> StreamError {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(reason) if reason.code() < 500 => refused(name, &reason),
+        CreateStreamErrorKind::EmptyStreamName
+        | CreateStreamErrorKind::InvalidStreamName
+        | CreateStreamErrorKind::DomainAndExternalSet => refused(name, error),
+        CreateStreamErrorKind::JetStream(_)
+        | CreateStreamErrorKind::JetStreamUnavailable
+        | CreateStreamErrorKind::TimedOut
+        | CreateStreamErrorKind::Response
+        | CreateStreamErrorKind::NotFound
+        | CreateStreamErrorKind::ResponseParse => StreamError::Away(error.to_string()),
+    }
+}
+
+fn refused(name: &str, reason: &dyn std::fmt::Display) -> StreamError {
+    StreamError::Refused { name: name.to_owned(), reason: reason.to_string() }
+}

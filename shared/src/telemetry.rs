@@ -1,0 +1,36 @@
+//! Logs and metrics.
+//!
+//! **Owns** how log lines are written and the registry's prefix. What is counted belongs to each module.
+//! Neither may hold an address, a token, a key or an event's content.
+
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::LogFormat;
+
+crate::settings! {
+    /// What a process says.
+    pub struct TelemetrySettings {
+        /// How log lines are written.
+        pub log_format: LogFormat = "text";
+        /// Which log lines are written, in tracing's filter notation.
+        pub rust_log: String = "info";
+    }
+}
+
+/// Starts writing log lines to standard error. A second call in one process changes nothing.
+pub fn init(settings: &TelemetrySettings) {
+    let filter = EnvFilter::try_new(&settings.rust_log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An error means that a subscriber is set already, as in tests: that one goes on.
+    let _ = match settings.log_format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+}
+
+/// An empty registry; every metric's name begins with `mandrill_live_`.
+#[must_use]
+pub fn registry() -> Registry {
+    Registry::with_prefix("mandrill_live")
+}
