@@ -22,6 +22,7 @@ pub mod settings;
 pub mod signature;
 pub mod stream;
 pub mod subject;
+pub mod synthetic;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
