@@ -1,0 +1,33 @@
+# The verbs of this repository, for people and for CI. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint fmt screenshot
+
+# Where `make run` listens; a wildcard address is reached on loopback.
+HTTP_ADDR ?= 127.0.0.1:8000
+HOOK = http://$(subst 0.0.0.0,127.0.0.1,$(HTTP_ADDR))/api/hook/
+EVENTS ?= 200
+RATE ?= 20
+
+help: ## List these verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Start a broker and mandrill-live on this machine; Ctrl-C stops both
+	@python3 scripts/run.py
+
+demo: ## Send sample events to `make run` (EVENTS=200, RATE=20 a second)
+	@cargo run --quiet --release --locked --package mandrill-live -- \
+		send --url $(HOOK) --events $(EVENTS) --rate $(RATE) --batch 4
+
+test: ## Check formatting, lint, and run every test, the browser's included
+	@scripts/test.sh
+
+lint: ## Check formatting and lint, with warnings as errors
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt
+
+screenshot: ## Take docs/screenshot.png from the running page
+	@scripts/browser.sh screenshot.mjs docs/screenshot.png

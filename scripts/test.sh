@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# `make test`: everything a change has to pass, in the order of what fails fastest. Needs a Rust
+# toolchain, Python 3 and Node 20 or newer; a broker and a browser are installed where there is none.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+missing() { echo "make test: $*" >&2; exit 1; }
+
+command -v cargo >/dev/null || missing "cargo is missing: install the Rust toolchain"
+cargo fmt --version >/dev/null 2>&1 || missing "rustfmt is missing: rustup component add rustfmt"
+cargo clippy --version >/dev/null 2>&1 || missing "clippy is missing: rustup component add clippy"
+command -v node >/dev/null || missing "node is missing: install Node 20 or newer"
+
+step "fixtures are what their generator writes"
+python3 shared/fixtures/make_signed.py --check
+
+step "formatting and lint"
+make --no-print-directory lint
+
+step "unit and integration tests, against a real broker"
+NATS_SERVER=$(python3 scripts/nats_server.py)
+export NATS_SERVER
+cargo test --workspace --locked
+
+step "the page in a real browser"
+# The same targets and features as the tests, so that only what those left out is built.
+cargo build --workspace --all-targets --locked
+scripts/browser.sh --test page.test.mjs
