@@ -1,0 +1,33 @@
+//! `mandrill-live`: the services on one machine, and what goes with them on the command line.
+//!
+//! Only dispatch: each verb has a module of its own.
+
+// This program alone talks to a terminal; the services write logs.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod send;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Mandrill's webhook events, kept and shown live.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// Post batches of made-up events to a webhook, as Mandrill would
+    Send(send::Send),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match Arguments::parse().verb {
+        Verb::Send(arguments) => send::run(arguments).await,
+    }
+}
