@@ -94,6 +94,11 @@ impl Broker {
         let _ = self.events.changed().await;
     }
 
+    /// Takes all changes up to now as known: [`Broker::changed`] waits for the next one.
+    pub fn mark_seen(&mut self) {
+        self.events.mark_unchanged();
+    }
+
     /// Waits until the connection stands.
     pub async fn connected(&mut self) {
         while !self.is_connected() {

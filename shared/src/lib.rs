@@ -3,13 +3,14 @@
 //! # Layout
 //! Mandrill's side: [`event`] (its JSON), [`form`] and [`signature`] (its requests), `synthetic`
 //! (events like its own). The broker's side: [`broker`] (the connection), [`stream`] (where events are
-//! kept), [`subject`] (under which names), [`cursor`] (a place among them). A process's side:
+//! kept), [`subject`] (under which names), [`cursor`] (a place among them). A session's side: [`close`]. A process's side:
 //! [`settings`], [`telemetry`], [`admin`], [`drain`], [`http`], [`serve`], [`origin`], [`problem`].
 //!
 //! Nothing here knows of a route, a session or a commit.
 
 pub mod admin;
 pub mod broker;
+pub mod close;
 pub mod cursor;
 pub mod drain;
 pub mod event;

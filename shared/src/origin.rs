@@ -73,7 +73,10 @@ impl Origins {
     #[must_use]
     pub fn allows_page(&self, headers: &HeaderMap) -> bool {
         match headers.get(header::ORIGIN).map(|origin| origin.to_str()) {
-            Some(Ok(origin)) => self.own.iter().chain(&self.others).any(|known| known == origin),
+            Some(Ok(origin)) => {
+                let known = self.own.iter().chain(&self.others).any(|known| known == origin);
+                known || (self.takes_any_host() && is_own_page(origin, headers))
+            }
             Some(Err(_)) => false,
             // Without an `Origin`, browsers still say where a request comes from.
             None => match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
@@ -81,6 +84,15 @@ impl Origins {
                 Some(_) => false,
             },
         }
+    }
+}
+
+/// Whether a page talks to the host it came from, which is all that can be told where no name is known.
+fn is_own_page(origin: &str, headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    match (host_of(origin), host) {
+        (Some(page), Some(host)) => page.eq_ignore_ascii_case(host),
+        (_, _) => false,
     }
 }
 
@@ -142,6 +154,18 @@ mod tests {
         check(&[("sec-fetch-site", "none")], true);
         check(&[("sec-fetch-site", "cross-site")], false);
         check(&[("sec-fetch-site", "same-site")], false);
+    }
+
+    #[test]
+    fn where_no_name_is_known_a_page_may_talk_to_the_host_it_came_from() {
+        let origins = origins("", "").expect("origins");
+        let check = |origin: &str, allowed: bool| {
+            assert_eq!(origins.allows_page(&headers(&[("host", "10.0.0.1:8080"), ("origin", origin)])), allowed);
+        };
+        check("http://10.0.0.1:8080", true);
+        check("http://10.0.0.1", false);
+        check("https://evil.example.net", false);
+        check("null", false);
     }
 
     #[test]

@@ -118,8 +118,16 @@ pub fn check_server(client: &async_nats::Client) -> Result<(), StreamError> {
 /// # Errors
 /// Where the stream is missing, not ours, or the broker does not answer.
 pub async fn epoch(context: &jetstream::Context, stream: &str) -> Result<Epoch, StreamError> {
+    epoch_of(&info(context, stream).await?)
+}
+
+/// What the broker says of a stream that exists.
+///
+/// # Errors
+/// Where the stream is missing or the broker does not answer.
+pub async fn info(context: &jetstream::Context, stream: &str) -> Result<Info, StreamError> {
     let found = context.get_stream(stream).await.map_err(|error| get_error(stream, &error))?;
-    epoch_of(found.cached_info())
+    Ok(found.cached_info().clone())
 }
 
 /// The epoch in a stream's metadata.

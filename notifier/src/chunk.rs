@@ -1,0 +1,269 @@
+//! A run of events as ready-made WebSocket frames.
+//!
+//! **Owns** how a stored event becomes the frame every session is sent: Mandrill's object with `_cursor`
+//! and `_received` put in front, encoded once whatever the number of sessions. Pure.
+
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use shared::cursor::{CURSOR_LENGTH, Cursor, Epoch};
+
+use crate::frame::{self, Opcode};
+
+/// A chunk is closed once it holds this much: one write of it keeps a session's system calls few, and it
+/// stays small beside a socket's send buffer.
+pub(crate) const CHUNK_BYTES: usize = 64 << 10;
+
+/// Where an event stands: its sequence in the stream, and when the broker stored it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    pub(crate) sequence: u64,
+    pub(crate) stored_ms: u64,
+}
+
+impl Place {
+    pub(crate) fn cursor(self, epoch: Epoch) -> Cursor {
+        Cursor { epoch, sequence: self.sequence, stored_ms: self.stored_ms }
+    }
+}
+
+/// One event of a chunk.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) place: Place,
+    /// Where its frame ends; it begins where the one before ends.
+    end: u32,
+}
+
+/// Frames of consecutive events in one piece of memory, so that a session which wants them all takes
+/// them in one write.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    frames: Bytes,
+    entries: Box<[Entry]>,
+}
+
+impl Chunk {
+    /// The frames, one after the other.
+    pub(crate) fn frames(&self) -> &Bytes {
+        &self.frames
+    }
+
+    /// The events, in stream order; never empty.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The last event's place.
+    pub(crate) fn last(&self) -> Place {
+        self.entries.last().map_or(Place::default(), |entry| entry.place)
+    }
+
+    /// What it costs to keep.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frames.len() + self.entries.len() * size_of::<Entry>() + size_of::<Chunk>()
+    }
+
+    /// Where the frame of entry `index` lies.
+    pub(crate) fn range_of(&self, index: usize) -> Range<u32> {
+        let start = index.checked_sub(1).and_then(|before| self.entries.get(before)).map_or(0, |entry| entry.end);
+        start..self.entries.get(index).map_or(start, |entry| entry.end)
+    }
+
+    /// Where the frames of the events after `sequence` lie.
+    pub(crate) fn range_after(&self, sequence: u64) -> Range<u32> {
+        let first = self.entries.partition_point(|entry| entry.place.sequence <= sequence);
+        self.range_of(first).start..self.end()
+    }
+
+    /// The end of the frame that the byte at `offset` belongs to, or `offset` itself between two frames.
+    pub(crate) fn frame_end(&self, offset: u32) -> u32 {
+        let ended = self.entries.partition_point(|entry| entry.end <= offset);
+        match self.range_of(ended) {
+            frame if frame.start < offset => frame.end,
+            _ => offset,
+        }
+    }
+
+    fn end(&self) -> u32 {
+        self.entries.last().map_or(0, |entry| entry.end)
+    }
+}
+
+/// A stored message that cannot be sent as an event. Nothing that ingest stores is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error("it is not a JSON object")]
+    NotAnObject,
+    #[error("it is not UTF-8")]
+    NotText,
+    #[error("it is larger than a frame of this service may be")]
+    TooLarge,
+}
+
+/// An event beyond this would not fit a chunk's offsets; ingest cuts events far below.
+const EVENT_BYTES_MAX: usize = 16 << 20;
+
+/// Collects events into a chunk.
+#[derive(Debug)]
+pub(crate) struct ChunkBuilder {
+    epoch: Epoch,
+    frames: BytesMut,
+    entries: Vec<Entry>,
+}
+
+impl ChunkBuilder {
+    pub(crate) fn new(epoch: Epoch) -> ChunkBuilder {
+        ChunkBuilder { epoch, frames: BytesMut::new(), entries: Vec::new() }
+    }
+
+    /// Whether it is as large as a chunk gets.
+    pub(crate) fn is_full(&self) -> bool {
+        self.frames.len() >= CHUNK_BYTES
+    }
+
+    /// Adds an event; its place is after all that were added.
+    pub(crate) fn push(&mut self, place: Place, event: &[u8]) -> Result<(), Unusable> {
+        let event = std::str::from_utf8(event).map_err(|_| Unusable::NotText)?;
+        let members = event.trim_start().strip_prefix('{').ok_or(Unusable::NotAnObject)?;
+        if members.len() > EVENT_BYTES_MAX {
+            return Err(Unusable::TooLarge);
+        }
+        let comma = if members.trim_start().starts_with('}') { "" } else { "," };
+        let (mut cursor, mut received) = ([0; CURSOR_LENGTH], Digits::default());
+        let parts = [
+            r#"{"_cursor":""#,
+            place.cursor(self.epoch).encode(&mut cursor),
+            r#"","_received":"#,
+            received.write(place.stored_ms),
+            comma,
+            members,
+        ];
+        let payload_bytes = parts.iter().map(|part| part.len()).sum();
+        self.frames.reserve(frame::HEAD_BYTES_MAX + payload_bytes);
+        frame::put_head(&mut self.frames, Opcode::Text, payload_bytes);
+        parts.iter().for_each(|part| self.frames.put_slice(part.as_bytes()));
+        // A chunk is closed at 64 KiB and an event is bounded: offsets stay far below 4 GiB.
+        let end = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
+        self.entries.push(Entry { place, end });
+        Ok(())
+    }
+
+    /// The chunk, where anything was added.
+    pub(crate) fn finish(self) -> Option<Chunk> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        // Buffers grow by doubling: what is kept for long is cut to what it holds.
+        let frames = if self.frames.capacity() > self.frames.len() + self.frames.len() / 8 {
+            Bytes::from(self.frames.to_vec())
+        } else {
+            self.frames.freeze()
+        };
+        Some(Chunk { frames, entries: self.entries.into_boxed_slice() })
+    }
+}
+
+/// A number's decimal digits, without an allocation an event.
+#[derive(Default)]
+struct Digits([u8; 20]);
+
+impl Digits {
+    fn write(&mut self, mut number: u64) -> &str {
+        let mut at = self.0.len();
+        loop {
+            at -= 1;
+            self.0[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        std::str::from_utf8(&self.0[at..]).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn place(sequence: u64) -> Place {
+        Place { sequence, stored_ms: 1_700_000_000_000 + sequence }
+    }
+
+    fn chunk(events: &[&str]) -> Chunk {
+        let mut builder = ChunkBuilder::new(Epoch::random());
+        for (at, event) in events.iter().enumerate() {
+            builder.push(place(at as u64 * 2 + 10), event.as_bytes()).expect("an event");
+        }
+        builder.finish().expect("a chunk")
+    }
+
+    fn payload(chunk: &Chunk, index: usize) -> &str {
+        let range = chunk.range_of(index);
+        let frame = &chunk.frames()[range.start as usize..range.end as usize];
+        assert_eq!(frame[0], 0x81, "one whole text frame");
+        let (head, length) = match frame[1] {
+            126 => (4, usize::from(u16::from_be_bytes([frame[2], frame[3]]))),
+            127 => (10, u64::from_be_bytes(frame[2..10].try_into().expect("eight bytes")) as usize),
+            short => (2, usize::from(short)),
+        };
+        assert_eq!(frame.len(), head + length);
+        std::str::from_utf8(&frame[head..]).expect("text")
+    }
+
+    #[test]
+    fn an_event_gets_its_cursor_and_time_in_front_and_is_otherwise_untouched() {
+        let event = r#"{"event":"open", "_id":"a\/b","x":1.50}"#;
+        let chunk = chunk(&[event]);
+        let text = payload(&chunk, 0);
+        assert!(text.ends_with(&event[1..]), "{text}");
+        let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let cursor: Cursor = value["_cursor"].as_str().expect("a cursor").parse().expect("a cursor");
+        assert_eq!((cursor.sequence, cursor.stored_ms), (10, 1_700_000_000_010));
+        assert_eq!(value["_received"], 1_700_000_000_010_u64);
+    }
+
+    #[test]
+    fn an_empty_object_has_no_comma() {
+        let chunk = chunk(&["{}", " { } "]);
+        for index in 0..2 {
+            let value: serde_json::Value = serde_json::from_str(payload(&chunk, index)).expect("JSON");
+            assert_eq!(value.as_object().map(serde_json::Map::len), Some(2));
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused_and_leaves_the_chunk_whole() {
+        let mut builder = ChunkBuilder::new(Epoch::random());
+        assert_eq!(builder.push(place(1), b"[1]"), Err(Unusable::NotAnObject));
+        assert_eq!(builder.push(place(2), b"{\"a\":\"\xff\"}"), Err(Unusable::NotText));
+        assert!(builder.finish().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_object_stays_json_and_every_offset_knows_its_frame(
+            texts in proptest::collection::vec(".{0,300}", 1..20),
+        ) {
+            let events: Vec<String> =
+                texts.iter().map(|text| serde_json::json!({"event": "open", "text": text}).to_string()).collect();
+            let events: Vec<&str> = events.iter().map(String::as_str).collect();
+            let chunk = chunk(&events);
+            for (index, event) in events.iter().enumerate() {
+                let text = payload(&chunk, index);
+                prop_assert!(text.ends_with(&event[1..]));
+                prop_assert!(serde_json::from_str::<serde_json::Value>(text).is_ok());
+                let range = chunk.range_of(index);
+                prop_assert_eq!(chunk.frame_end(range.start), range.start);
+                for offset in range.start + 1..=range.end {
+                    prop_assert_eq!(chunk.frame_end(offset), range.end);
+                }
+                let after = chunk.range_after(index as u64 * 2 + 9);
+                prop_assert_eq!(after, range.start..chunk.frames().len() as u32);
+            }
+        }
+    }
+}

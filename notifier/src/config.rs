@@ -1,0 +1,132 @@
+//! The notifier's configuration.
+//!
+//! **Owns** its own variables and the rules between them. The tables both services have are in `shared`.
+
+use shared::admin::ListenSettings;
+use shared::broker::BrokerSettings;
+use shared::drain::DrainSettings;
+use shared::origin::{OriginSettings, Origins};
+use shared::settings::{ByteSize, Environment, Mistakes, Settings, Variable};
+use shared::telemetry::TelemetrySettings;
+
+shared::settings! {
+    /// What only the notifier has.
+    pub struct NotifierSettings {
+        /// The stream's name.
+        pub stream_name: String = "MANDRILL";
+        /// Whether anybody who reaches this service may read every event.
+        pub allow_anonymous: bool = "false";
+        /// How much of the stream's newest part is kept in memory, ready to be sent.
+        pub ring_bytes: ByteSize = "64MiB", "1MiB" => "64GiB";
+        /// Live sessions at once, of all kinds.
+        pub max_sessions: u32 = "100000", "1" => "10000000";
+    }
+}
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: ListenSettings,
+    /// Where NATS is.
+    pub broker: BrokerSettings,
+    /// The names it is reached under.
+    pub origins: Origins,
+    /// How it stops.
+    pub drain: DrainSettings,
+    /// What it says.
+    pub telemetry: TelemetrySettings,
+    /// Its own.
+    pub notifier: NotifierSettings,
+}
+
+impl Config {
+    /// Every variable it reads, for the documents.
+    pub const VARIABLES: [&'static [Variable]; 6] = [
+        ListenSettings::VARIABLES,
+        BrokerSettings::VARIABLES,
+        OriginSettings::VARIABLES,
+        DrainSettings::VARIABLES,
+        TelemetrySettings::VARIABLES,
+        NotifierSettings::VARIABLES,
+    ];
+
+    /// Reads it whole.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn read(environment: &Environment) -> Result<Config, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        let config = Config::read_with(environment, &mut mistakes);
+        mistakes.or(config)
+    }
+
+    fn read_with(environment: &Environment, mistakes: &mut Mistakes) -> Option<Config> {
+        let listen = ListenSettings::read(environment, mistakes);
+        let broker = BrokerSettings::read(environment, mistakes);
+        let origins = OriginSettings::read(environment, mistakes).map(|settings| Origins::new(&settings, mistakes));
+        let drain = DrainSettings::read(environment, mistakes);
+        let telemetry = TelemetrySettings::read(environment, mistakes);
+        let notifier = NotifierSettings::read(environment, mistakes);
+        if notifier.as_ref().is_some_and(|settings| !settings.allow_anonymous) {
+            mistakes.add(
+                "allow_anonymous",
+                "this version knows no tokens yet: set it to `true` to let everybody who reaches the service read \
+                 every event, and keep the service where only the right people reach it",
+            );
+        }
+        Some(Config {
+            listen: listen?,
+            broker: broker?,
+            origins: origins?,
+            drain: drain?,
+            telemetry: telemetry?,
+            notifier: notifier?,
+        })
+    }
+
+    /// Says aloud what is allowed here and dangerous elsewhere.
+    pub fn warn(&self) {
+        if self.listen.http_addr.ip().to_canonical().is_loopback() {
+            return;
+        }
+        if self.notifier.allow_anonymous {
+            tracing::warn!(
+                address = %self.listen.http_addr,
+                "ALLOW_ANONYMOUS=true: everybody who reaches this address reads every event"
+            );
+        }
+        if self.origins.takes_any_host() {
+            tracing::warn!(
+                "PUBLIC_URLS is not set: requests to any host name are taken, also those of a page that rebinds its \
+                 name to this address"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_way_to_tell_who_may_read_it_refuses_to_start() {
+        let mistakes = Config::read(&Environment::default()).expect_err("refused").to_string();
+        assert!(mistakes.contains("ALLOW_ANONYMOUS"), "{mistakes}");
+        Config::read(&Environment::from([("ALLOW_ANONYMOUS", "true")])).expect("a configuration");
+    }
+
+    #[test]
+    fn mistakes_of_all_tables_are_reported_together() {
+        let environment = Environment::from([
+            ("HTTP_ADDR", "here"),
+            ("RING_BYTES", "1"),
+            ("PUBLIC_URLS", "x"),
+            ("DRAIN_SECONDS", "0"),
+        ]);
+        let mistakes = Config::read(&environment).expect_err("refused").to_string();
+        for variable in ["HTTP_ADDR", "RING_BYTES", "PUBLIC_URLS", "DRAIN_SECONDS"] {
+            assert!(mistakes.contains(variable), "{variable} in {mistakes}");
+        }
+    }
+}

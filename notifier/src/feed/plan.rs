@@ -1,0 +1,86 @@
+//! Where the feed begins reading, and what was lost.
+//!
+//! **Owns** the comparison of what this replica has read with what the stream says of itself. Pure.
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::stream::State;
+use shared::cursor::Epoch;
+
+use crate::chunk::Place;
+use crate::ring::GapReason;
+
+/// How far the feed has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) epoch: Epoch,
+    pub(crate) place: Place,
+}
+
+/// Where to go on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Plan {
+    /// Nothing was read yet: begin at this sequence and fill the ring.
+    Fill { from: u64 },
+    /// Go on after the last event. Reading begins *at* it, so that a stream whose sequences were used
+    /// again is noticed by the time that event was stored.
+    Continue { after: Place },
+    /// The stream dropped events that were not read: go on with the oldest it has.
+    Lost { from: u64 },
+    /// The stream is another one, or an earlier state of this one: its sequences mean something else. Go
+    /// on with what was stored after the last event, by the clock.
+    Anew { after: Place },
+}
+
+impl Plan {
+    pub(crate) fn new(read: Option<Position>, epoch: Epoch, state: &State, ring_bytes: usize) -> Plan {
+        match read {
+            None => Plan::Fill { from: fill_from(state, ring_bytes) },
+            Some(read) if read.epoch != epoch || state.last_sequence < read.place.sequence => {
+                Plan::Anew { after: read.place }
+            }
+            Some(read) if state.first_sequence > read.place.sequence + 1 => Plan::Lost { from: state.first_sequence },
+            Some(read) => Plan::Continue { after: read.place },
+        }
+    }
+
+    /// Which gap everybody who reads on has to be told of.
+    pub(crate) fn gap(&self) -> Option<GapReason> {
+        match self {
+            Plan::Fill { .. } | Plan::Continue { .. } => None,
+            Plan::Lost { .. } => Some(GapReason::Retention),
+            Plan::Anew { .. } => Some(GapReason::Epoch),
+        }
+    }
+
+    /// The consumer's start.
+    pub(crate) fn deliver_policy(&self) -> DeliverPolicy {
+        match *self {
+            Plan::Fill { from } | Plan::Lost { from } => by_sequence(from),
+            Plan::Continue { after } => by_sequence(after.sequence),
+            Plan::Anew { after } => match start_time(after.stored_ms) {
+                Some(start_time) => DeliverPolicy::ByStartTime { start_time },
+                None => DeliverPolicy::All,
+            },
+        }
+    }
+}
+
+fn by_sequence(start_sequence: u64) -> DeliverPolicy {
+    match start_sequence {
+        0 => DeliverPolicy::All,
+        start_sequence => DeliverPolicy::ByStartSequence { start_sequence },
+    }
+}
+
+fn start_time(stored_ms: u64) -> Option<async_nats::datetime::DateTime> {
+    let next = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(stored_ms.checked_add(1)?))?;
+    (stored_ms > 0).then(|| next.into())
+}
+
+/// From where the ring is filled, by the mean size of what is stored. Too far back costs a little time,
+/// too near a little history; the ring keeps its bound in either case.
+fn fill_from(state: &State, ring_bytes: usize) -> u64 {
+    let Some(mean) = state.bytes.checked_div(state.messages) else { return state.last_sequence + 1 };
+    let wanted = ring_bytes as u64 / mean.max(1);
+    (state.last_sequence + 1).saturating_sub(wanted).max(state.first_sequence)
+}

@@ -1,0 +1,49 @@
+//! From an HTTP request to a session.
+//!
+//! **Owns** the judgement of a WebSocket handshake and the way a refusal reaches the client: by status, or
+//! by close code where the client is a browser, which cannot read the status of a refused handshake.
+
+use bytes::Bytes;
+use fastwebsockets::WebSocketError;
+use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use shared::http::Body;
+use tokio::net::TcpStream;
+
+use crate::error::Refusal;
+
+/// A handshake that was answered; the socket comes when the answer has been sent.
+pub(crate) struct Upgrade(UpgradeFut);
+
+impl Upgrade {
+    /// Answers a handshake.
+    pub(crate) fn accept(request: &mut Request<Incoming>) -> Result<(Response<Body>, Upgrade), Refusal> {
+        if request.method() != Method::GET {
+            return Err(Refusal::Method { allow: "GET" });
+        }
+        if !is_upgrade_request(request) {
+            return Err(Refusal::NotAnUpgrade);
+        }
+        let (response, socket) = upgrade(request).map_err(|error| match error {
+            WebSocketError::InvalidSecWebsocketVersion => Refusal::NotAnUpgrade,
+            _ => Refusal::Handshake("Sec-WebSocket-Key is missing".into()),
+        })?;
+        Ok((response.map(|empty| empty.boxed_unsync()), Upgrade(socket)))
+    }
+
+    /// The socket itself and what has arrived on it already; nothing where the client has gone.
+    pub(crate) async fn socket(self) -> Option<(TcpStream, Bytes)> {
+        let upgraded = self.0.await.ok()?.into_inner().into_inner();
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        Some((parts.io.into_inner(), parts.read_buf))
+    }
+}
+
+/// Whether the client can only read a refusal after the upgrade.
+pub(crate) fn reads_close_codes_only(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN)
+}

@@ -1,0 +1,48 @@
+//! Which path is what.
+//!
+//! **Owns** paths, methods and the headers every answer carries. **May not** answer anything itself.
+
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Response};
+use shared::http::{Body, plain_path};
+
+use crate::error::Refusal;
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// The live socket.
+    Live,
+    /// A file of the page, or nothing.
+    Page,
+}
+
+/// The live socket's path.
+const LIVE: &str = "/ws/email";
+
+/// The route of a request, with and without the path's last slash.
+pub(crate) fn find(method: &Method, path: &str) -> Result<Route, Refusal> {
+    match (plain_path(path), method) {
+        (LIVE, &Method::GET) => Ok(Route::Live),
+        (LIVE, _) => Err(Refusal::Method { allow: "GET" }),
+        (_, &Method::GET | &Method::HEAD) => Ok(Route::Page),
+        (_, _) => match crate::page::answer(path) {
+            Some(_) => Err(Refusal::Method { allow: "GET, HEAD" }),
+            None => Err(Refusal::NotFound),
+        },
+    }
+}
+
+/// Adds what protects a browser to every answer. What an answer says itself stands.
+pub(crate) fn secure(response: &mut Response<Body>) {
+    const HEADERS: [(&str, &str); 4] = [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    }
+}

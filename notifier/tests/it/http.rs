@@ -1,0 +1,74 @@
+//! Requests that are not live sessions, and handshakes that are refused.
+
+use shared::testing::broker::Broker;
+use shared::testing::http::{get, send};
+
+use crate::support::{Client, Service, Writer};
+
+async fn service(variables: &[(&str, &str)]) -> (Broker, Service) {
+    let broker = Broker::start().await;
+    Writer::new(&broker).await;
+    let service = Service::with(&broker, variables).await;
+    (broker, service)
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_and_a_wrong_method_405() {
+    let (_broker, service) = service(&[]).await;
+    let missing = get(service.http, "/no/such/thing").await;
+    assert_eq!((missing.status, missing.header("content-type")), (404, Some("application/problem+json")));
+    assert_eq!(missing.json()["status"], 404);
+    let method = send(service.http, "POST", "/ws/email/", &[], b"").await;
+    assert_eq!((method.status, method.header("allow")), (405, Some("GET")));
+    assert_eq!(send(service.http, "DELETE", "/no/such/thing", &[], b"").await.status, 404);
+}
+
+#[tokio::test]
+async fn every_answer_protects_a_browser() {
+    let (_broker, service) = service(&[]).await;
+    let answer = get(service.http, "/no/such/thing").await;
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    assert!(answer.header("content-security-policy").is_some());
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_handshake_says_what_is_missing() {
+    let (_broker, service) = service(&[]).await;
+    let plain = get(service.http, "/ws/email/").await;
+    assert_eq!((plain.status, plain.header("sec-websocket-version")), (426, Some("13")));
+    let old = Client::try_connect(service.http, "/ws/email/", &[("Sec-WebSocket-Version", "8")]).await;
+    assert!(old.head.starts_with("HTTP/1.1 426 "), "{}", old.head);
+}
+
+#[tokio::test]
+async fn another_host_is_misdirected() {
+    let (_broker, service) = service(&[("PUBLIC_URLS", "https://live.example.com")]).await;
+    let rebound = Client::try_connect(service.http, "/ws/email/", &[("Host", "evil.example.net")]).await;
+    assert!(rebound.head.starts_with("HTTP/1.1 421 "), "{}", rebound.head);
+    Client::connect(service.http, "/ws/email/", &[("Host", "live.example.com")]).await;
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_reads_its_refusal_as_a_close_code() {
+    let (_broker, service) = service(&[("PUBLIC_URLS", "http://localhost")]).await;
+    let foreign = [("Origin", "https://evil.example.net")];
+    let mut page = Client::connect(service.http, "/ws/email/", &foreign).await;
+    assert_eq!(page.closed().await.0, 4403);
+    // A program without an `Origin` that a browser's fetch metadata gives away gets a status.
+    let other = Client::try_connect(service.http, "/ws/email/", &[("Sec-Fetch-Site", "cross-site")]).await;
+    assert!(other.head.starts_with("HTTP/1.1 403 "), "{}", other.head);
+    Client::connect(service.http, "/ws/email/", &[("Origin", "http://localhost")]).await;
+}
+
+#[tokio::test]
+async fn one_session_more_than_there_may_be_is_told_when_to_come_again() {
+    let (_broker, service) = service(&[("MAX_SESSIONS", "1")]).await;
+    let first = service.session().await;
+    let second = Client::try_connect(service.http, "/ws/email/", &[]).await;
+    assert!(second.head.starts_with("HTTP/1.1 503 "), "{}", second.head);
+    assert!(second.head.to_ascii_lowercase().contains("retry-after: 5"), "{}", second.head);
+    let mut browser = Client::connect(service.http, "/ws/email/", &[("Origin", "http://localhost")]).await;
+    assert_eq!(browser.closed().await.0, 1013);
+    first.leave().await;
+    service.session().await;
+}

@@ -1,0 +1,9 @@
+//! The notifier against a real broker, over real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
+
+mod drain;
+mod feed;
+mod http;
+mod live;
+mod protocol;
+mod support;

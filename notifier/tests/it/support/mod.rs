@@ -1,0 +1,160 @@
+//! A notifier as production runs it, on free ports, and what stores events for it.
+
+pub(crate) mod client;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use notifier::{Config, StartError};
+use shared::cursor::Cursor;
+use shared::settings::{Mistakes, Settings};
+use shared::stream::{self, StreamSettings};
+use shared::synthetic::{Kind, SyntheticEvents};
+use shared::testing::broker::Broker;
+use shared::testing::{self, http};
+use shared::{event, serve, subject};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use client::Client;
+
+/// A notifier that runs until it is stopped or dropped.
+pub(crate) struct Service {
+    pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), StartError>>,
+}
+
+impl Service {
+    /// One that is ready.
+    pub(crate) async fn start(broker: &Broker) -> Service {
+        Service::with(broker, &[]).await
+    }
+
+    /// One that is ready, with more variables.
+    pub(crate) async fn with(broker: &Broker, variables: &[(&str, &str)]) -> Service {
+        let service = Service::launch(broker, variables).await;
+        service.ready().await;
+        service
+    }
+
+    /// One that may not be ready yet.
+    pub(crate) async fn launch(broker: &Broker, variables: &[(&str, &str)]) -> Service {
+        let given = variables.iter().fold(broker.environment(), |all, (name, value)| all.or(name, value));
+        let environment = given.or("ALLOW_ANONYMOUS", "true").or("DRAIN_SECONDS", "5");
+        let config = Config::read(&environment).expect("a configuration");
+        let listener = async || serve::bind(([127, 0, 0, 1], 0).into(), "HTTP_ADDR").await.expect("a listener");
+        let (http, admin) = (listener().await, listener().await);
+        let addresses = (http.local_addr().expect("an address"), admin.local_addr().expect("an address"));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(notifier::run(config, http, admin, stop.clone()));
+        Service { http: addresses.0, admin: addresses.1, stop, task }
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        http::get(self.admin, "/readyz").await.status == 200
+    }
+
+    pub(crate) async fn ready(&self) {
+        testing::until("the notifier is ready", async || self.is_ready().await).await;
+    }
+
+    /// A plain session.
+    pub(crate) async fn session(&self) -> Client {
+        Client::connect(self.http, "/ws/email/", &[]).await
+    }
+
+    /// Tells it to stop.
+    pub(crate) fn tell_to_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Tells it to stop and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        testing::soon("the notifier stops", self.task).await.expect("no panic").expect("an orderly end");
+    }
+}
+
+/// Stores events as ingest does.
+pub(crate) struct Writer {
+    context: jetstream::Context,
+}
+
+impl Writer {
+    /// Makes the stream, as ingest does.
+    pub(crate) async fn new(broker: &Broker) -> Writer {
+        let context = jetstream::new(broker.client().await);
+        let writer = Writer { context };
+        writer.make_stream().await;
+        writer
+    }
+
+    pub(crate) async fn make_stream(&self) {
+        let mut mistakes = Mistakes::default();
+        let settings = StreamSettings::read(&[].into(), &mut mistakes).expect("settings");
+        stream::ensure(&self.context, &settings).await.expect("a stream");
+    }
+
+    pub(crate) fn context(&self) -> &jetstream::Context {
+        &self.context
+    }
+
+    /// Stores one event; returns its sequence.
+    pub(crate) async fn store(&self, text: &str) -> u64 {
+        let subject = subject::of_event(&event::fields(text));
+        let ack = self.context.publish(subject, text.to_owned().into()).await.expect("published");
+        ack.await.expect("stored").sequence
+    }
+
+    /// Stores many, in order.
+    pub(crate) async fn store_all(&self, events: &[String]) {
+        // Few at once: the broker syncs to disk before each answer, and answers in order.
+        for group in events.chunks(100) {
+            let mut acks = Vec::new();
+            for text in group {
+                let subject = subject::of_event(&event::fields(text));
+                acks.push(self.context.publish(subject, text.clone().into()).await.expect("published"));
+            }
+            for ack in acks {
+                ack.await.expect("stored");
+            }
+        }
+    }
+}
+
+/// Made-up events, no two alike.
+pub(crate) fn events(count: usize) -> Vec<String> {
+    SyntheticEvents::new(count as u64, &Kind::ALL, 1_760_000_000).take(count).collect()
+}
+
+/// What a frame says: its cursor, when it was received, and Mandrill's own text, byte for byte.
+pub(crate) fn parts(frame: &str) -> (Cursor, u64, String) {
+    let rest = frame.strip_prefix(r#"{"_cursor":""#).unwrap_or_else(|| panic!("an event, not {frame}"));
+    let (cursor, rest) = rest.split_once(r#"","_received":"#).expect("a time");
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).expect("more");
+    let (received, members) = rest.split_at(digits);
+    let members = members.strip_prefix(',').unwrap_or(members);
+    (cursor.parse().expect("a cursor"), received.parse().expect("milliseconds"), format!("{{{members}"))
+}
+
+/// Reads as many events as are expected and checks that they are these, in this order.
+pub(crate) async fn expect(client: &mut Client, expected: &[String]) {
+    let mut last = 0;
+    for (at, wanted) in expected.iter().enumerate() {
+        let (cursor, received, text) = parts(&client.text().await);
+        assert_eq!(&text, wanted, "event {at}");
+        assert!(cursor.sequence > last, "sequences rise: {last}, {}", cursor.sequence);
+        assert_eq!(cursor.stored_ms, received);
+        last = cursor.sequence;
+    }
+}
+
+/// Checks that nothing more comes for a moment.
+pub(crate) async fn expect_silence(client: &mut Client) {
+    if let Ok(frame) = tokio::time::timeout(Duration::from_millis(300), client.next()).await {
+        panic!("unexpected: {frame:?}");
+    }
+}
