@@ -50,7 +50,6 @@ impl Chunk {
     }
 
     /// The events, in stream order; never empty.
-    #[cfg(test)]
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }

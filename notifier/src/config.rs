@@ -6,7 +6,7 @@ use shared::admin::ListenSettings;
 use shared::broker::BrokerSettings;
 use shared::drain::DrainSettings;
 use shared::origin::{OriginSettings, Origins};
-use shared::settings::{ByteSize, Environment, Mistakes, Settings, Variable};
+use shared::settings::{ByteSize, Environment, Mistakes, Settings, Span, Variable};
 use shared::telemetry::TelemetrySettings;
 
 shared::settings! {
@@ -20,6 +20,9 @@ shared::settings! {
         pub ring_bytes: ByteSize = "64MiB", "1MiB" => "64GiB";
         /// Live sessions at once, of all kinds.
         pub max_sessions: u32 = "100000", "1" => "10000000";
+        /// After how long without the broker this replica stops being ready. A cluster's election must
+        /// not take every replica away.
+        pub feed_stall_unready: Span = "60s", "1s" => "1h";
     }
 }
 

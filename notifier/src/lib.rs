@@ -15,6 +15,7 @@ mod feed;
 mod frame;
 mod handshake;
 mod log;
+mod metrics;
 mod page;
 mod ring;
 mod routes;

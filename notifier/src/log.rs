@@ -76,8 +76,19 @@ impl Log {
         self.feed.subscribe()
     }
 
-    /// Notes the feed's state.
-    pub(crate) fn set_feed(&self, state: FeedState) {
-        self.feed.send_if_modified(|now| std::mem::replace(now, state) != state);
+    /// Notes that the feed hears the broker.
+    pub(crate) fn live(&self) {
+        self.feed.send_if_modified(|now| std::mem::replace(now, FeedState::Live) != FeedState::Live);
+    }
+
+    /// Notes that it does not, since `since_ms` unless it did not before.
+    pub(crate) fn stalled(&self, since_ms: u64) {
+        self.feed.send_if_modified(|now| match now {
+            FeedState::Stalled { .. } => false,
+            FeedState::Starting | FeedState::Live => {
+                *now = FeedState::Stalled { since_ms };
+                true
+            }
+        });
     }
 }

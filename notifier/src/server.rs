@@ -20,9 +20,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::error::Refusal;
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::handshake::{Upgrade, reads_close_codes_only};
 use crate::log::Log;
+use crate::metrics::Metrics;
 use crate::page;
 use crate::routes::{self, Route};
 use crate::sessions::Sessions;
@@ -56,16 +57,15 @@ impl Notifier {
     ///
     /// # Errors
     /// Where the configuration can never work.
-    pub async fn start(
-        config: &Config,
-        _registry: &mut Registry,
-        readiness: Readiness,
-    ) -> Result<Notifier, StartError> {
+    pub async fn start(config: &Config, registry: &mut Registry, readiness: Readiness) -> Result<Notifier, StartError> {
         let broker = Broker::connect(CLIENT_NAME, &config.broker).await?;
         let log = Arc::new(Log::new());
         let settings = &config.notifier;
         let stream = settings.stream_name.clone();
-        let feed = Feed::new(broker, stream, Arc::clone(&log), readiness, settings.ring_bytes.in_memory());
+        let metrics = Metrics::new(registry);
+        let ring_bytes = settings.ring_bytes.in_memory();
+        let feed = Feed::new(broker, stream, Arc::clone(&log), ring_bytes, metrics.feed);
+        let health = feed::health::watch(Arc::clone(&log), readiness, settings.feed_stall_unready.duration());
         let parts = Parts {
             origins: config.origins.clone(),
             sessions: Sessions::new(log, settings.max_sessions),
@@ -73,6 +73,7 @@ impl Notifier {
             feed_stop: CancellationToken::new(),
         };
         parts.feed.spawn(feed.run(parts.feed_stop.clone()));
+        parts.feed.spawn(parts.feed_stop.clone().run_until_cancelled_owned(health));
         Ok(Notifier(Arc::new(parts)))
     }
 

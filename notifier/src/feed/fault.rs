@@ -37,3 +37,20 @@ pub(crate) enum Fault {
     #[error("the consumer could not be made: {0}")]
     Consumer(#[from] ConsumerError),
 }
+
+impl Fault {
+    /// Its name in the metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Fault::Connection => "connection",
+            Fault::Silent => "silent",
+            Fault::Closed => "closed",
+            Fault::Missed => "missed",
+            Fault::Stalled => "stalled",
+            Fault::Rewritten => "rewritten",
+            Fault::NoAnswer => "no_answer",
+            Fault::Stream(_) => "stream",
+            Fault::Consumer(_) => "consumer",
+        }
+    }
+}

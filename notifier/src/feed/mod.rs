@@ -7,6 +7,7 @@
 
 mod consumer;
 mod fault;
+pub(crate) mod health;
 mod message;
 mod plan;
 
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream;
-use shared::admin::Readiness;
 use shared::broker::Broker;
 use shared::cursor::Epoch;
 use shared::stream;
@@ -23,14 +23,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::chunk::{ChunkBuilder, Place};
-use crate::log::{FeedState, Log};
+use crate::log::Log;
+use crate::metrics::FeedMetrics;
 use crate::ring::Ring;
 use consumer::{Consumer, Next, Stored};
-use fault::Fault;
+pub(crate) use fault::Fault;
 use plan::{Plan, Position};
 
-/// The part of readiness the feed answers for.
-const READINESS: &str = "feed";
 /// For the broker to describe the stream and make a consumer: a cluster that lost its leader needs longer,
 /// and is asked again.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,8 +44,8 @@ pub(crate) struct Feed {
     context: jetstream::Context,
     stream: String,
     log: Arc<Log>,
-    readiness: Readiness,
     ring_bytes: usize,
+    metrics: FeedMetrics,
     /// How far was read; nothing before the ring is filled.
     read: Option<Position>,
     /// The last fault that was logged, so that a lasting one is not logged five times a second.
@@ -54,10 +53,9 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(broker: Broker, stream: String, log: Arc<Log>, readiness: Readiness, ring_bytes: usize) -> Feed {
-        readiness.not_ready(READINESS, "waiting for the broker");
+    pub(crate) fn new(broker: Broker, stream: String, log: Arc<Log>, ring_bytes: usize, metrics: FeedMetrics) -> Feed {
         let context = consumer::context(broker.client(), OPEN_TIMEOUT);
-        Feed { broker, context, stream, log, readiness, ring_bytes, read: None, logged: None }
+        Feed { broker, context, stream, log, ring_bytes, metrics, read: None, logged: None }
     }
 
     /// Reads until `stop`.
@@ -81,9 +79,9 @@ impl Feed {
             tracing::warn!(stream = self.stream, "the feed stopped: {text}; trying again until it goes on");
             self.logged = Some(text);
         }
-        match self.read {
-            Some(_) => self.log.set_feed(FeedState::Stalled { since_ms: now_ms() }),
-            None => self.readiness.not_ready(READINESS, self.logged.clone().unwrap_or_default()),
+        self.metrics.failed(fault);
+        if self.read.is_some() {
+            self.log.stalled(now_ms());
         }
         if let (Fault::Rewritten, Some(read)) = (fault, &mut self.read) {
             // The same epoch, but another history: nothing read before may be compared with it.
@@ -109,6 +107,7 @@ impl Feed {
             let fault = self.collect(&mut batch, next, &mut consumer).await.err();
             // What arrived before a fault is as good as ever: it must not be read twice.
             if let Some(chunk) = batch.finish() {
+                self.metrics.read(&chunk);
                 self.log.push(chunk);
             }
             if let Some(fault) = fault {
@@ -161,8 +160,8 @@ impl Feed {
             self.read = Some(Position { epoch, place: start });
         }
         self.logged = None;
-        self.log.set_feed(FeedState::Live);
-        self.readiness.ready(READINESS);
+        self.log.live();
+        self.metrics.live();
         tracing::info!(stream = self.stream, "the feed is live");
     }
 

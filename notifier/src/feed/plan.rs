@@ -84,3 +84,37 @@ fn fill_from(state: &State, ring_bytes: usize) -> u64 {
     let wanted = ring_bytes as u64 / mean.max(1);
     (state.last_sequence + 1).saturating_sub(wanted).max(state.first_sequence)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(first: u64, last: u64, messages: u64) -> State {
+        let text = serde_json::json!({
+            "messages": messages, "bytes": messages * 1000, "consumer_count": 0,
+            "first_seq": first, "first_ts": "2026-01-01T00:00:00Z",
+            "last_seq": last, "last_ts": "2026-01-01T00:00:00Z",
+        });
+        serde_json::from_value(text).expect("a state")
+    }
+
+    #[test]
+    fn what_follows_from_what_was_read_and_what_there_is() {
+        let (epoch, other) = (Epoch::random(), Epoch::random());
+        let place = Place { sequence: 50, stored_ms: 7 };
+        let read = Some(Position { epoch, place });
+        let check = |read: Option<Position>, now: Epoch, state: State, expected: Plan| {
+            assert_eq!(Plan::new(read, now, &state, 10_000), expected, "{state:?}");
+        };
+        check(None, epoch, state(1, 0, 0), Plan::Fill { from: 1 });
+        check(None, epoch, state(101, 100, 0), Plan::Fill { from: 101 });
+        check(None, epoch, state(1, 100, 100), Plan::Fill { from: 91 });
+        check(None, epoch, state(97, 100, 4), Plan::Fill { from: 97 });
+        check(read, epoch, state(1, 50, 50), Plan::Continue { after: place });
+        check(read, epoch, state(1, 80, 80), Plan::Continue { after: place });
+        check(read, epoch, state(51, 50, 0), Plan::Continue { after: place });
+        check(read, epoch, state(52, 80, 29), Plan::Lost { from: 52 });
+        check(read, epoch, state(1, 49, 49), Plan::Anew { after: place });
+        check(read, other, state(1, 80, 80), Plan::Anew { after: place });
+    }
+}

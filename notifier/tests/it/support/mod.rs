@@ -1,6 +1,7 @@
 //! A notifier as production runs it, on free ports, and what stores events for it.
 
 pub(crate) mod client;
+mod gate;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use notifier::{Config, StartError};
 use shared::cursor::Cursor;
-use shared::settings::{Mistakes, Settings};
+use shared::settings::{Environment, Mistakes, Settings};
 use shared::stream::{self, StreamSettings};
 use shared::synthetic::{Kind, SyntheticEvents};
 use shared::testing::broker::Broker;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::Client;
+pub(crate) use gate::Gate;
 
 /// A notifier that runs until it is stopped or dropped.
 pub(crate) struct Service {
@@ -42,8 +44,8 @@ impl Service {
 
     /// One that may not be ready yet.
     pub(crate) async fn launch(broker: &Broker, variables: &[(&str, &str)]) -> Service {
-        let given = variables.iter().fold(broker.environment(), |all, (name, value)| all.or(name, value));
-        let environment = given.or("ALLOW_ANONYMOUS", "true").or("DRAIN_SECONDS", "5");
+        let given = variables.iter().fold(Environment::default(), |all, (name, value)| all.or(name, value));
+        let environment = given.or("NATS_URL", &broker.url()).or("ALLOW_ANONYMOUS", "true").or("DRAIN_SECONDS", "5");
         let config = Config::read(&environment).expect("a configuration");
         let listener = async || serve::bind(([127, 0, 0, 1], 0).into(), "HTTP_ADDR").await.expect("a listener");
         let (http, admin) = (listener().await, listener().await);
@@ -86,8 +88,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Makes the stream, as ingest does.
     pub(crate) async fn new(broker: &Broker) -> Writer {
-        let context = jetstream::new(broker.client().await);
-        let writer = Writer { context };
+        let writer = Writer { context: jetstream::new(broker.client().await) };
         writer.make_stream().await;
         writer
     }
