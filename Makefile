@@ -30,4 +30,6 @@ fmt: ## Format the code
 	cargo fmt
 
 screenshot: ## Take docs/screenshot.png from the running page
-	@scripts/browser.sh screenshot.mjs docs/screenshot.png
+	@cargo build --release --locked --package mandrill-live
+	@MANDRILL_LIVE=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/mandrill-live \
+		scripts/browser.sh screenshot.mjs docs/screenshot.png

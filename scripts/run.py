@@ -17,7 +17,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -26,6 +25,9 @@ from processes import Child, StopSignals
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
+BROKER_DATA = LOCAL / "nats-data"
+BROKER_RUN = LOCAL / "nats-run"  # its configuration, and its port once it has one
+BROKER_LOG = LOCAL / "nats.log"
 BINARY = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release" / "mandrill-live"
 
 DEFAULT_ADDRESSES = {"HTTP_ADDR": "127.0.0.1:8000", "ADMIN_ADDR": "127.0.0.1:9090"}
@@ -60,36 +62,35 @@ def main() -> int:
     environment = dict(os.environ)
     signals = StopSignals()
     started: list[tuple[Child, float]] = []  # with the seconds each may take to stop
-    with tempfile.TemporaryDirectory(prefix="mandrill-live-") as scratch:
-        try:
-            claim_addresses(environment)
-            notes = allow_local_use(environment)
-            environment.setdefault("DRAIN_SECONDS", DRAIN_SECONDS)
-            own_broker = not environment.get("NATS_URL")
-            server = nats_server.find_or_install() if own_broker else None
-            build(signals)
-            if server:
-                broker = start_broker(server, Path(scratch))
-                started.append((broker, BROKER_STOP_SECONDS))
-                environment["NATS_URL"] = wait_for_broker(broker, Path(scratch), signals)
-            service = Child("mandrill-live", [str(BINARY), "up"], env=environment)
-            started.append((service, seconds(environment["DRAIN_SECONDS"]) + DRAIN_MARGIN_SECONDS))
-            wait_until_ready(service, environment["ADMIN_ADDR"], signals)
-            greet(environment, notes, own_broker)
-            return watch([child for child, _ in started], signals)
-        except Stopped:
-            return 0
-        except (Refused, nats_server.Unavailable) as refused:
-            if signals.received:
-                return 0  # Ctrl-C reached what it was waiting for as well.
-            say(f"make run: {refused}", sys.stderr)
-            return 1
-        finally:
-            if started and signals.received:
-                say("\nStopping; Ctrl-C again to hurry.")
-            # The service before the broker, so that what it is still storing has somewhere to go.
-            for child, limit in reversed(started):
-                child.stop(signals, limit)
+    try:
+        claim_addresses(environment)
+        notes = allow_local_use(environment)
+        environment.setdefault("DRAIN_SECONDS", DRAIN_SECONDS)
+        own_broker = not environment.get("NATS_URL")
+        server = nats_server.find_or_install() if own_broker else None
+        build(signals)
+        if server:
+            broker = start_broker(server)
+            started.append((broker, BROKER_STOP_SECONDS))
+            environment["NATS_URL"] = wait_for_broker(broker, signals)
+        service = Child("mandrill-live", [str(BINARY), "up"], env=environment)
+        started.append((service, seconds(environment["DRAIN_SECONDS"]) + DRAIN_MARGIN_SECONDS))
+        wait_until_ready(service, environment["ADMIN_ADDR"], signals)
+        greet(environment, notes, own_broker)
+        return watch([child for child, _ in started], signals)
+    except Stopped:
+        return 0
+    except (Refused, nats_server.Unavailable) as refused:
+        if signals.received:
+            return 0  # Ctrl-C reached what it was waiting for as well.
+        say(f"make run: {refused}", sys.stderr)
+        return 1
+    finally:
+        if started and signals.received:
+            say("\nStopping; Ctrl-C again to hurry.")
+        # The service before the broker, so that what it is still storing has somewhere to go.
+        for child, limit in reversed(started):
+            child.stop(signals, limit)
 
 
 # Before anything is started ---------------------------------------------------------------------
@@ -131,18 +132,21 @@ def join_address(host: str, port: int) -> str:
 
 
 def why_not_free(variable: str, host: str, port: int, error: OSError) -> str:
-    example = f"{variable}={join_address(host, another_port(host))} make run"
-    if isinstance(error, PermissionError):
-        return f"port {port} is reserved for root: set {variable} to another address, e.g. {example}"
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} is taken: set {variable} to another address, e.g. {example}"
-    return f"{variable}={join_address(host, port)} cannot be used ({error.strerror}): is it an address of this machine?"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{variable}: {host} is no address of this machine; 127.0.0.1 is, for this machine only"
+    reason = "taken" if error.errno == errno.EADDRINUSE else f"not to be had ({error.strerror})"
+    example = f"{variable}={join_address(host, another_port(host, port))} make run"
+    return f"port {port} is {reason}: set {variable} to another address, e.g. {example}"
 
 
-def another_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+def another_port(host: str, taken: int) -> int:
+    """The next one that is free, among the ports that need no root."""
+    first = max(taken + 1, 8000)
+    for port in range(first, min(first + 100, 65536)):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            if probe.connect_ex((reachable(host), port)) != 0:
+                return port
+    return first
 
 
 def allow_local_use(environment: dict[str, str]) -> list[str]:
@@ -191,9 +195,8 @@ def build(signals: StopSignals) -> None:
 # The broker -------------------------------------------------------------------------------------
 
 
-def start_broker(server: str, scratch: Path) -> Child:
-    data = LOCAL / "nats-data"
-    data.mkdir(parents=True, exist_ok=True)
+def start_broker(server: str) -> Child:
+    BROKER_DATA.mkdir(parents=True, exist_ok=True)
     # The broker itself does not notice a second one on the same files. It inherits the lock, so that
     # the data stay locked as long as it lives, whatever becomes of this process.
     lock = open(LOCAL / "nats-data.lock", "w", encoding="utf-8")
@@ -201,22 +204,24 @@ def start_broker(server: str, scratch: Path) -> Child:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Refused("another `make run` uses .local/nats-data: stop it, or set NATS_URL to share its broker") from None
-    configuration = scratch / "nats.conf"
+    shutil.rmtree(BROKER_RUN, ignore_errors=True)
+    BROKER_RUN.mkdir()
+    configuration = BROKER_RUN / "nats.conf"
     configuration.write_text(BROKER_CONFIGURATION.format(
-        ports=json.dumps(str(scratch)), data=json.dumps(str(data))), encoding="utf-8")
-    with open(LOCAL / "nats.log", "w", encoding="utf-8") as log:
+        ports=json.dumps(str(BROKER_RUN)), data=json.dumps(str(BROKER_DATA))), encoding="utf-8")
+    with open(BROKER_LOG, "w", encoding="utf-8") as log:
         return Child("nats-server", [server, "--config", str(configuration)],
                      stdout=log, stderr=log, pass_fds=[lock.fileno()])
 
 
-def wait_for_broker(broker: Child, scratch: Path, signals: StopSignals) -> str:
-    ports = scratch / f"nats-server_{broker.pid}.ports"
-
+def wait_for_broker(broker: Child, signals: StopSignals) -> str:
     def address() -> str | None:
-        try:
-            return json.loads(ports.read_text(encoding="utf-8"))["nats"][0]
-        except (FileNotFoundError, ValueError):
-            return None  # It is written while we look.
+        for ports in BROKER_RUN.glob(f"*_{broker.pid}.ports"):
+            try:
+                return json.loads(ports.read_text(encoding="utf-8"))["nats"][0]
+            except ValueError:
+                pass  # It is written while we look.
+        return None
 
     return wait_for(address, broker, BROKER_START_SECONDS, signals)
 
