@@ -65,7 +65,7 @@ def main() -> int:
     try:
         claim_addresses(environment)
         notes = allow_local_use(environment)
-        environment.setdefault("DRAIN_SECONDS", DRAIN_SECONDS)
+        environment["DRAIN_SECONDS"] = environment.get("DRAIN_SECONDS") or DRAIN_SECONDS
         own_broker = not environment.get("NATS_URL")
         server = nats_server.find_or_install() if own_broker else None
         build(signals)
@@ -100,7 +100,7 @@ def claim_addresses(environment: dict[str, str]) -> None:
     """Sets both addresses to ones that are free, or says which variable to change."""
     held = []
     for variable, default in DEFAULT_ADDRESSES.items():
-        host, port = parse_address(variable, environment.setdefault(variable, default))
+        host, port = parse_address(variable, environment.get(variable) or default)
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         held.append(listener)  # until both are known to differ
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -304,9 +304,9 @@ def reachable(host: str) -> str:
 
 def seconds(text: str) -> float:
     try:
-        return float(text.rstrip("s "))
+        return float(text)
     except ValueError:
-        return 30  # `up` says what is wrong with it.
+        return 3600  # Written with a unit: `up` keeps to it by itself, and an hour is the most it takes.
 
 
 def say(text: str, stream=None) -> None:

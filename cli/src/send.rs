@@ -7,12 +7,13 @@
 mod hook;
 mod tally;
 
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hyper::Uri;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use shared::settings::Environment;
 use shared::synthetic::{Kind, Request, Signing, SyntheticEvents};
 use tokio::task::JoinSet;
@@ -133,8 +134,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn progress(events: u64) -> ProgressBar {
     // Drawn on a terminal only.
     let bar = ProgressBar::new(events);
-    let style = ProgressStyle::with_template("{bar:32} {human_pos}/{human_len} events, {per_sec}, {eta} left {msg}");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template("{bar:32} {human_pos}/{human_len} events, {rate}, {eta} left {msg}");
+    let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // What cannot be drawn is not missed.
+        let _ = write!(text, "{:.0}/s", state.per_sec());
+    };
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate))
 }
 
 /// One request and when to make it.
