@@ -16,7 +16,7 @@ run: ## Start a broker and mandrill-live on this machine; Ctrl-C stops both
 	@python3 scripts/run.py
 
 demo: ## Send sample events to `make run` (EVENTS=200, RATE=20 a second)
-	@cargo run --quiet --release --locked --package mandrill-live -- \
+	@cargo run --release --locked --package mandrill-live -- \
 		send --url $(HOOK) --events $(EVENTS) --rate $(RATE) --batch 4
 
 test: ## Check formatting, lint, and run every test, the browser's included

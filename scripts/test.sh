@@ -12,6 +12,12 @@ cargo fmt --version >/dev/null 2>&1 || missing "rustfmt is missing: rustup compo
 cargo clippy --version >/dev/null 2>&1 || missing "clippy is missing: rustup component add clippy"
 command -v node >/dev/null || missing "node is missing: install Node 20 or newer"
 
+step "what the tests need"
+NATS_SERVER=$(python3 scripts/nats_server.py)
+export NATS_SERVER
+echo "broker: $("$NATS_SERVER" --version)"
+echo "node: $(scripts/browser.sh --version)"
+
 step "fixtures are what their generator writes"
 python3 shared/fixtures/make_signed.py --check
 
@@ -19,11 +25,9 @@ step "formatting and lint"
 make --no-print-directory lint
 
 step "unit and integration tests, against a real broker"
-NATS_SERVER=$(python3 scripts/nats_server.py)
-export NATS_SERVER
 cargo test --workspace --locked
 
 step "the page in a real browser"
 # The same targets and features as the tests, so that only what those left out is built.
 cargo build --workspace --all-targets --locked
-scripts/browser.sh --test page.test.mjs
+scripts/browser.sh --test --test-reporter=spec page.test.mjs

@@ -12,7 +12,7 @@ import { Service, program, root } from "./service.mjs";
 const [target] = process.argv.slice(2);
 if (!target) throw new Error("say where the picture goes: node screenshot.mjs docs/screenshot.png");
 const path = resolve(root, target);
-const events = 60;
+const events = 160; // enough that messages sent at the start are opened and clicked
 
 const service = await Service.start();
 try {
@@ -21,7 +21,7 @@ try {
   await page.goto(service.origin);
   await page.locator('#connection[data-state="live"]').waitFor();
   // Slowly enough that the page is seen at work, always with the same people in it.
-  const send = ["send", "--url", `${service.origin}/api/hook/`, "--events", events, "--batch", 3, "--rate", 20, "--seed", 7];
+  const send = ["send", "--url", `${service.origin}/api/hook/`, "--events", events, "--batch", 4, "--rate", 50, "--seed", 7];
   await promisify(execFile)(program, send, { env: { ...process.env, ...service.signing } });
   await page.locator("#events tr[data-cursor]").nth(10).waitFor();
   mkdirSync(dirname(path), { recursive: true });
