@@ -2,8 +2,9 @@
 //! every acknowledgement. It can be killed, frozen and started again, and is gone with its handle.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -68,7 +69,7 @@ impl Broker {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("nats-server starts; `make test` installs it, or set NATS_SERVER to its path");
+            .expect("nats-server starts");
         self.process = Some(process);
     }
 
@@ -143,10 +144,16 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
-fn server() -> PathBuf {
-    if let Some(path) = std::env::var_os("NATS_SERVER") {
-        return path.into();
-    }
-    let installed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.local/bin/nats-server");
-    if installed.exists() { installed } else { "nats-server".into() }
+/// The server's path: from the environment, or as the project's own script finds or installs it.
+fn server() -> &'static Path {
+    static SERVER: OnceLock<PathBuf> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        if let Some(path) = std::env::var_os("NATS_SERVER") {
+            return path.into();
+        }
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/nats_server.py");
+        let found = Command::new("python3").arg(script).stderr(Stdio::inherit()).output().expect("python3 runs");
+        assert!(found.status.success(), "nats-server could be neither found nor installed");
+        String::from_utf8(found.stdout).expect("a path").trim().into()
+    })
 }

@@ -1,0 +1,279 @@
+//! Group commit: requests that arrive while a commit is under way share the next one.
+//!
+//! **Owns** how requests become groups and how each gets its own answer back. **May not touch** the
+//! broker. With fsync before every acknowledgement, a commit costs the same for one event as for a
+//! hundred: this is what makes many small webhooks fast.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::{Journal, Message, Stored};
+use crate::batch::EventId;
+use crate::error::NotStored;
+
+/// Commits under way at once: one is written to disk while the next is sent.
+const LANES: usize = 2;
+/// Events of one group, but for a single larger request.
+const GROUP_EVENTS_MAX: usize = 1000;
+/// Past a group's deadline, for its answers to come back.
+const ANSWER_SLACK: Duration = Duration::from_secs(1);
+
+/// How many of a request's events were stored, and how many were there before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Stored by this request.
+    pub stored: usize,
+    /// Known already, from an earlier request or from one that came at the same time.
+    pub duplicates: usize,
+}
+
+/// Hands requests' events to the journal, in groups. Cheap to clone; ends with its last clone.
+#[derive(Debug, Clone)]
+pub struct Committer {
+    jobs: mpsc::Sender<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    messages: Vec<Message>,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Tally, NotStored>>,
+}
+
+impl Committer {
+    /// Starts committing. `requests_max` may wait at once.
+    pub fn start(journal: impl Journal, requests_max: usize) -> Committer {
+        let (jobs, waiting) = mpsc::channel(requests_max);
+        tokio::spawn(run(Arc::new(journal), waiting));
+        Committer { jobs }
+    }
+
+    /// Stores one request's events, whose ids differ.
+    ///
+    /// # Errors
+    /// Where not all of them are known to be stored within `timeout`; some may be.
+    pub async fn commit(&self, messages: Vec<Message>, timeout: Duration) -> Result<Tally, NotStored> {
+        if messages.is_empty() {
+            return Ok(Tally::default());
+        }
+        let deadline = Instant::now() + timeout;
+        let (answer, answered) = oneshot::channel();
+        let job = Job { messages, deadline, answer };
+        let fate = async {
+            self.jobs.send(job).await.map_err(|_| NotStored::Away)?;
+            answered.await.map_err(|_| NotStored::Away)?
+        };
+        tokio::time::timeout_at(deadline + ANSWER_SLACK, fate).await.unwrap_or(Err(NotStored::Slow))
+    }
+}
+
+async fn run<J: Journal>(journal: Arc<J>, mut waiting: mpsc::Receiver<Job>) {
+    let lanes = Arc::new(Semaphore::new(LANES));
+    let mut left_over = None;
+    loop {
+        let first = match left_over.take() {
+            Some(job) => job,
+            None => match waiting.recv().await {
+                Some(job) => job,
+                None => return,
+            },
+        };
+        // While every lane is busy, requests gather in the channel. The semaphore is never closed.
+        let Ok(lane) = Arc::clone(&lanes).acquire_owned().await else { return };
+        let mut events = first.messages.len();
+        let mut jobs = vec![first];
+        while events < GROUP_EVENTS_MAX {
+            let Ok(job) = waiting.try_recv() else { break };
+            events += job.messages.len();
+            if events > GROUP_EVENTS_MAX {
+                left_over = Some(job);
+                break;
+            }
+            jobs.push(job);
+        }
+        let journal = Arc::clone(&journal);
+        tokio::spawn(async move {
+            commit(&*journal, jobs).await;
+            drop(lane);
+        });
+    }
+}
+
+async fn commit(journal: &impl Journal, jobs: Vec<Job>) {
+    let now = Instant::now();
+    // Whoever has stopped waiting has been told to come again.
+    let jobs: Vec<Job> = jobs.into_iter().filter(|job| job.deadline > now && !job.answer.is_closed()).collect();
+    let Some(deadline) = jobs.iter().map(|job| job.deadline).max() else { return };
+    let (messages, members) = merge(jobs);
+    let mut fates = journal.append(&messages, deadline).await;
+    for (slots, answer) in members {
+        let tally = settle(&mut fates, &slots);
+        // The sender may have left meanwhile; its events are stored all the same.
+        let _ = answer.send(tally);
+    }
+}
+
+type Member = (Vec<usize>, oneshot::Sender<Result<Tally, NotStored>>);
+
+/// One list of messages with different ids, and where each job's own are in it.
+fn merge(jobs: Vec<Job>) -> (Vec<Message>, Vec<Member>) {
+    let events = jobs.iter().map(|job| job.messages.len()).sum();
+    let mut places: HashMap<EventId, usize> = HashMap::new();
+    let alone = jobs.len() == 1;
+    if !alone {
+        places.reserve(events);
+    }
+    let mut messages = Vec::with_capacity(events);
+    let mut members = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let mut slots = Vec::with_capacity(job.messages.len());
+        for message in job.messages {
+            let next = messages.len();
+            let slot = if alone { next } else { *places.entry(message.event.id).or_insert(next) };
+            if slot == next {
+                messages.push(message);
+            }
+            slots.push(slot);
+        }
+        members.push((slots, job.answer));
+    }
+    (messages, members)
+}
+
+/// One job's answer. The first to claim a newly stored event has stored it; to the rest it is a duplicate.
+fn settle(fates: &mut [Result<Stored, NotStored>], slots: &[usize]) -> Result<Tally, NotStored> {
+    if let Some(error) = slots.iter().find_map(|slot| fates[*slot].as_ref().err()) {
+        return Err(error.clone());
+    }
+    let mut tally = Tally::default();
+    for slot in slots {
+        match std::mem::replace(&mut fates[*slot], Ok(Stored::Duplicate)) {
+            Ok(Stored::New) => tally.stored += 1,
+            Ok(Stored::Duplicate) | Err(_) => tally.duplicates += 1,
+        }
+    }
+    Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch;
+    use bytes::Bytes;
+    use std::collections::HashSet;
+    use std::sync::Mutex;
+    use tokio::sync::Notify;
+
+    /// A journal in memory that commits when it is let.
+    #[derive(Default)]
+    struct Memory {
+        appends: Mutex<Vec<usize>>,
+        stored: Mutex<HashSet<EventId>>,
+        refused: Mutex<HashSet<EventId>>,
+        begun: Notify,
+        go: Semaphore0,
+    }
+
+    struct Semaphore0(Semaphore);
+
+    impl Default for Semaphore0 {
+        fn default() -> Self {
+            Semaphore0(Semaphore::new(0))
+        }
+    }
+
+    impl Journal for Arc<Memory> {
+        async fn append(&self, messages: &[Message], _deadline: Instant) -> Vec<Result<Stored, NotStored>> {
+            self.appends.lock().unwrap().push(messages.len());
+            self.begun.notify_one();
+            self.go.0.acquire().await.unwrap().forget();
+            let mut stored = self.stored.lock().unwrap();
+            let refused = self.refused.lock().unwrap();
+            let fate = |message: &Message| match message.event.id {
+                id if refused.contains(&id) => Err(NotStored::Refused("full".to_owned())),
+                id if stored.insert(id) => Ok(Stored::New),
+                _ => Ok(Stored::Duplicate),
+            };
+            messages.iter().map(fate).collect()
+        }
+    }
+
+    fn messages(batch: &str) -> Vec<Message> {
+        let batch = batch::read(&Bytes::copy_from_slice(batch.as_bytes())).unwrap();
+        batch.events.into_iter().map(|event| Message { event, traceparent: None }).collect()
+    }
+
+    async fn commit(committer: &Committer, batch: &str) -> Result<Tally, NotStored> {
+        committer.commit(messages(batch), Duration::from_secs(5)).await
+    }
+
+    fn start() -> (Arc<Memory>, Committer) {
+        let journal = Arc::new(Memory::default());
+        (Arc::clone(&journal), Committer::start(Arc::clone(&journal), 100))
+    }
+
+    #[tokio::test]
+    async fn requests_that_arrive_during_a_commit_share_the_next() {
+        let (journal, committer) = start();
+        let post = |batch: &'static str| {
+            let committer = committer.clone();
+            tokio::spawn(async move { commit(&committer, batch).await })
+        };
+        let mut posts = Vec::new();
+        for lane in [r#"[{"lane":1}]"#, r#"[{"lane":2}]"#] {
+            posts.push(post(lane));
+            journal.begun.notified().await;
+        }
+        posts.extend([r#"[{"a":1}]"#, r#"[{"a":2},{"a":3}]"#, r#"[{"a":4}]"#].map(post));
+        tokio::task::yield_now().await;
+        journal.go.0.add_permits(3);
+        for post in posts {
+            post.await.unwrap().unwrap();
+        }
+        assert_eq!(*journal.appends.lock().unwrap(), [1, 1, 4]);
+    }
+
+    #[tokio::test]
+    async fn equal_events_of_two_requests_are_sent_once_and_each_request_is_told_so() {
+        let (journal, _) = start();
+        journal.go.0.add_permits(1);
+        let (answer_a, answered_a) = oneshot::channel();
+        let (answer_b, answered_b) = oneshot::channel();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let jobs = vec![
+            Job { messages: messages(r#"[{"a":1},{"a":2}]"#), deadline, answer: answer_a },
+            Job { messages: messages(r#"[{"a":2},{"a":3}]"#), deadline, answer: answer_b },
+        ];
+        super::commit(&journal, jobs).await;
+        assert_eq!(*journal.appends.lock().unwrap(), [3]);
+        assert_eq!(answered_a.await.unwrap(), Ok(Tally { stored: 2, duplicates: 0 }));
+        assert_eq!(answered_b.await.unwrap(), Ok(Tally { stored: 1, duplicates: 1 }));
+    }
+
+    #[tokio::test]
+    async fn each_request_has_its_own_events_fate() {
+        let (journal, _) = start();
+        journal.go.0.add_permits(1);
+        let bad = messages(r#"[{"bad":1}]"#);
+        journal.refused.lock().unwrap().insert(bad[0].event.id);
+        let (answer_a, answered_a) = oneshot::channel();
+        let (answer_b, answered_b) = oneshot::channel();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let good = messages(r#"[{"good":1}]"#);
+        let jobs =
+            vec![Job { messages: bad, deadline, answer: answer_a }, Job { messages: good, deadline, answer: answer_b }];
+        super::commit(&journal, jobs).await;
+        assert_eq!(answered_a.await.unwrap(), Err(NotStored::Refused("full".to_owned())));
+        assert_eq!(answered_b.await.unwrap(), Ok(Tally { stored: 1, duplicates: 0 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_answered_by_its_deadline_whatever_the_journal_does() {
+        let (_journal, committer) = start();
+        assert_eq!(commit(&committer, r#"[{"a":1}]"#).await, Err(NotStored::Slow));
+    }
+}

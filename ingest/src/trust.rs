@@ -1,0 +1,157 @@
+//! Whom ingest believes: the webhooks' URLs and keys.
+//!
+//! **Owns** the configuration's rules about them and the decision whether a form is authentic.
+//! **May not** log a key or a signature. Pure but for following the keys' file.
+
+use shared::settings::{Mistakes, Value};
+use shared::signature::{Signature, SignedText, TEST_KEY};
+use tokio::sync::watch;
+
+use crate::config::HookSettings;
+
+/// Pairs of URL and key that one request may be tried with.
+const PAIRS_MAX: usize = 64;
+
+/// Webhook URLs, as text: separated by line breaks, or by a comma before the next `http`, since a URL may
+/// hold commas of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookUrls(Vec<String>);
+
+impl Value for WebhookUrls {
+    const KIND: &'static str = "list of URLs";
+    fn parse(text: &str) -> Result<WebhookUrls, String> {
+        let mut urls: Vec<String> = Vec::new();
+        for line in text.lines() {
+            let mut continues = false;
+            for part in line.split(',') {
+                let begins = part.trim_start().starts_with("http://") || part.trim_start().starts_with("https://");
+                match urls.last_mut() {
+                    Some(last) if continues && !begins => {
+                        last.push(',');
+                        last.push_str(part);
+                    }
+                    _ if begins => urls.push(part.trim_start().to_owned()),
+                    _ if part.trim().is_empty() => {}
+                    _ => {
+                        return Err(format!(
+                            "{part:?} is not a URL: write it as it was typed into Mandrill, from http on"
+                        ));
+                    }
+                }
+                continues = true;
+            }
+        }
+        urls.iter_mut().for_each(|url| url.truncate(url.trim_end().len()));
+        Ok(WebhookUrls(urls))
+    }
+}
+
+/// How requests are authenticated.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    urls: Vec<String>,
+    keys: watch::Receiver<shared::settings::List<String>>,
+    unsigned: bool,
+}
+
+/// What a form's signature shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authenticity {
+    /// Signed with a key of ours.
+    Signed,
+    /// Mandrill's check of a new URL: an empty batch, and nothing else.
+    Check,
+    /// Taken without a signature: development.
+    Unsigned,
+    /// No key is configured, so nothing can be checked yet.
+    NoKeyYet,
+    /// Not signed by anybody we know.
+    Forged,
+}
+
+impl Trust {
+    /// Checks the rules about the settings before anything runs.
+    pub fn check(settings: &HookSettings, mistakes: &mut Mistakes) {
+        let keys = settings.mandrill_webhook_keys.get();
+        let WebhookUrls(urls) = &settings.mandrill_webhook_urls;
+        if !keys.is_empty() && settings.allow_unsigned {
+            mistakes.add("allow_unsigned", "cannot be used together with MANDRILL_WEBHOOK_KEYS: remove one of them");
+        }
+        if !keys.is_empty() && urls.is_empty() {
+            mistakes.add(
+                "mandrill_webhook_urls",
+                "must hold the URLs registered in Mandrill: signatures are made over them",
+            );
+        }
+        if keys.len() * urls.len() > PAIRS_MAX {
+            mistakes
+                .add("mandrill_webhook_keys", format!("make more than {PAIRS_MAX} pairs with MANDRILL_WEBHOOK_URLS"));
+        }
+        if keys.iter().any(|key| key == TEST_KEY) {
+            mistakes.add("mandrill_webhook_keys", format!("{TEST_KEY:?} is public: anybody can sign with it"));
+        }
+    }
+
+    /// From settings that were checked. Follows the keys' file, where they stand in one.
+    #[must_use]
+    pub fn new(settings: &HookSettings) -> Trust {
+        let WebhookUrls(urls) = settings.mandrill_webhook_urls.clone();
+        Trust { urls, keys: settings.mandrill_webhook_keys.clone().watch(), unsigned: settings.allow_unsigned }
+    }
+
+    /// Whether requests are taken without a signature.
+    #[must_use]
+    pub fn takes_unsigned(&self) -> bool {
+        self.unsigned
+    }
+
+    /// Whether no key is configured yet.
+    #[must_use]
+    pub fn has_no_key(&self) -> bool {
+        !self.unsigned && self.keys.borrow().is_empty()
+    }
+
+    /// The URLs that signatures are tried with.
+    #[must_use]
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// Judges a form's signature; `is_empty` says whether its batch is empty.
+    #[must_use]
+    pub fn judge(&self, text: &SignedText<'_>, header: Option<&[u8]>, is_empty: bool) -> Authenticity {
+        if self.unsigned {
+            return Authenticity::Unsigned;
+        }
+        let signature = header.and_then(Signature::parse);
+        let signed_by = |key: &str| {
+            signature.is_some_and(|signature| self.urls.iter().any(|url| text.is_signed(&signature, url, key)))
+        };
+        // The keys are copied out: a lock held while a large body is hashed would delay their renewal.
+        let keys = self.keys.borrow().clone();
+        if keys.iter().any(|key| signed_by(key)) {
+            return Authenticity::Signed;
+        }
+        // Before the webhook exists its URL may not have been configured either; there is nothing in an
+        // empty batch that a forger could gain by.
+        if is_empty && (signed_by(TEST_KEY) || (keys.is_empty() && self.urls.is_empty())) {
+            return Authenticity::Check;
+        }
+        if keys.is_empty() && !is_empty { Authenticity::NoKeyYet } else { Authenticity::Forged }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_text_and_may_hold_commas() {
+        let check = |text: &str, urls: &[&str]| assert_eq!(WebhookUrls::parse(text).expect("URLs").0, urls, "{text}");
+        check("", &[]);
+        check("https://a.b/c", &["https://a.b/c"]);
+        check("https://a.b/c, http://d.e/?x=1,2 ,https://f.g", &["https://a.b/c", "http://d.e/?x=1,2", "https://f.g"]);
+        check("https://a.b/\nhttps://A.b:443/%2f\n", &["https://a.b/", "https://A.b:443/%2f"]);
+        assert!(WebhookUrls::parse("a.b/c").is_err());
+    }
+}

@@ -1,0 +1,148 @@
+//! The broker fails in every way it can: never a 200 for what is not stored, and recovery by itself.
+
+use std::time::Duration;
+
+use shared::testing::broker::Broker;
+use shared::testing::http::{Answer, WEBHOOK};
+use shared::testing::{soon, until};
+
+use crate::harness::{Ingest, batch, counts, events, signed};
+
+fn told_to_come_again(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{} {}", answer.head, String::from_utf8_lossy(&answer.body));
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(answer.json()["type"], "urn:mandrill-live:problem:not-stored");
+}
+
+fn without_repeats(mut stored: Vec<String>) -> usize {
+    let all = stored.len();
+    stored.sort_unstable();
+    stored.dedup();
+    assert_eq!(stored.len(), all, "nothing is stored twice");
+    all
+}
+
+#[tokio::test]
+async fn away_at_the_start_it_serves_and_becomes_ready_when_the_broker_comes() {
+    let mut broker = Broker::absent("");
+    let ingest = Ingest::start_unready(signed(&broker)).await;
+    until("it serves", async || tokio::net::TcpStream::connect(ingest.address).await.is_ok()).await;
+    told_to_come_again(&WEBHOOK.post(ingest.address, &batch("a", 2)).await);
+    assert!(!ingest.is_ready().await);
+    broker.restart().await;
+    ingest.ready().await;
+    assert_eq!(counts(&WEBHOOK.post(ingest.address, &batch("a", 2)).await), (2, 0, 0));
+}
+
+#[tokio::test]
+async fn killed_and_restarted_under_load_it_has_stored_all_that_was_acknowledged() {
+    let mut broker = Broker::start().await;
+    let ingest = Ingest::start(signed(&broker)).await;
+    let address = ingest.address;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let senders: Vec<_> = (0..4)
+        .map(|sender| {
+            let stopped = stopped.clone();
+            tokio::spawn(async move {
+                let (mut acknowledged, mut refused) = (0, 0);
+                let mut round = 0;
+                while !*stopped.borrow() {
+                    // As Mandrill does: a batch again and again until it is taken.
+                    let batch = batch(&format!("k{sender}-{round}-"), if sender % 2 == 0 { 1 } else { 40 });
+                    loop {
+                        let answer = WEBHOOK.post(address, &batch).await;
+                        if answer.status == 200 {
+                            let (stored, known, _) = counts(&answer);
+                            acknowledged += stored + known;
+                            break;
+                        }
+                        told_to_come_again(&answer);
+                        refused += 1;
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    round += 1;
+                }
+                (acknowledged, refused)
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        broker.kill();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        broker.restart().await;
+        ingest.ready().await;
+    }
+    stop.send(true).expect("senders");
+    let (mut acknowledged, mut refused) = (0, 0);
+    for sender in senders {
+        let (taken, told) = soon("the sender ends", sender).await.expect("no panic");
+        acknowledged += taken;
+        refused += told;
+    }
+    assert!(refused > 0, "the broker was away");
+    assert_eq!(without_repeats(events(&broker).await) as u64, acknowledged);
+}
+
+#[tokio::test]
+async fn frozen_it_is_told_to_come_again_in_time_and_nothing_is_stored_twice() {
+    let broker = Broker::start().await;
+    let ingest = Ingest::start(signed(&broker).or("COMMIT_TIMEOUT", "3s")).await;
+    broker.freeze();
+    let started = std::time::Instant::now();
+    let (one, many) = (batch("one", 1), batch("many", 50));
+    let (a, b) = tokio::join!(WEBHOOK.post(ingest.address, &one), WEBHOOK.post(ingest.address, &many));
+    told_to_come_again(&a);
+    told_to_come_again(&b);
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    broker.thaw();
+    let (a, b) = tokio::join!(ingest.post_until_taken(&one), ingest.post_until_taken(&many));
+    counts(&a);
+    counts(&b);
+    assert_eq!(without_repeats(events(&broker).await), 51);
+}
+
+#[tokio::test]
+async fn full_it_says_so_and_goes_on_when_there_is_room() {
+    let broker = Broker::with("").await;
+    let ingest = Ingest::start(signed(&broker)).await;
+    let context = async_nats::jetstream::new(broker.client().await);
+    let mut config = context.get_stream("MANDRILL").await.expect("the stream").cached_info().config.clone();
+    config.discard = async_nats::jetstream::stream::DiscardPolicy::New;
+    config.max_messages = 5;
+    context.update_stream(&config).await.expect("limited");
+    let answer = WEBHOOK.post(ingest.address, &batch("f", 6)).await;
+    told_to_come_again(&answer);
+    told_to_come_again(&WEBHOOK.post(ingest.address, &batch("f", 50)).await);
+    assert!(answer.json()["detail"].as_str().is_some_and(|detail| detail.contains("maximum messages exceeded")));
+    config.max_messages = -1;
+    context.update_stream(&config).await.expect("room");
+    counts(&WEBHOOK.post(ingest.address, &batch("f", 50)).await);
+    assert_eq!(without_repeats(events(&broker).await), 50);
+}
+
+#[tokio::test]
+async fn a_deleted_stream_is_made_again() {
+    let broker = Broker::start().await;
+    let ingest = Ingest::start(signed(&broker)).await;
+    let context = async_nats::jetstream::new(broker.client().await);
+    context.delete_stream("MANDRILL").await.expect("deleted");
+    assert_eq!(counts(&ingest.post_until_taken(&batch("d", 30)).await), (30, 0, 0));
+    assert_eq!(without_repeats(events(&broker).await), 30);
+}
+
+#[tokio::test]
+async fn a_stream_without_atomic_batches_is_written_singly() {
+    let broker = Broker::start().await;
+    let context = async_nats::jetstream::new(broker.client().await);
+    let foreign = async_nats::jetstream::stream::Config {
+        name: "MANDRILL".to_owned(),
+        subjects: vec!["mandrill.events.>".to_owned()],
+        metadata: [("mandrill-live-epoch".to_owned(), "0123456789abcdef".to_owned())].into(),
+        ..Default::default()
+    };
+    context.create_stream(foreign).await.expect("a stream");
+    let ingest = Ingest::start(signed(&broker).or("MANAGE_STREAM", "false")).await;
+    assert_eq!(counts(&WEBHOOK.post(ingest.address, &batch("s", 30)).await), (30, 0, 0));
+    assert_eq!(without_repeats(events(&broker).await), 30);
+}

@@ -1,0 +1,11 @@
+//! ingest as Mandrill and the broker see it: real sockets, a real `nats-server`.
+#![allow(unreachable_pub)] // one test binary: nothing in it is reachable
+
+mod answers;
+mod duplicates;
+mod faults;
+mod fixtures;
+mod harness;
+mod large;
+mod limits;
+mod telemetry;
