@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod send;
+mod up;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Verb {
+    /// Run both services in one process, on one origin; configured by environment variables
+    Up,
     /// Post batches of made-up events to a webhook, as Mandrill would
     Send(send::Send),
 }
@@ -28,6 +31,7 @@ enum Verb {
 #[tokio::main]
 async fn main() -> ExitCode {
     match Arguments::parse().verb {
+        Verb::Up => up::run().await,
         Verb::Send(arguments) => send::run(arguments).await,
     }
 }

@@ -33,7 +33,7 @@ use shared::admin::{Admin, Readiness};
 use shared::broker::{Broker, BrokerError};
 use shared::serve::{self, ConnectionLimits};
 use shared::stream::StreamError;
-use shared::telemetry;
+use shared::{drain, telemetry};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -157,7 +157,7 @@ pub async fn run(
         told.cancelled().await;
         draining.not_ready(PART, "about to stop");
     });
-    serve::run(public, ingest, connection_limits(&config), stop, config.drain.drain_seconds.duration()).await;
+    serve::run(public, ingest, connection_limits(&config), stop, drain::span(&config.drain)).await;
     ended.cancel();
     let _ = admin.await;
     Ok(())

@@ -37,10 +37,16 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     Ok(stop)
 }
 
+/// How long a drain may take.
+#[must_use]
+pub fn span(settings: &DrainSettings) -> Duration {
+    settings.drain_seconds.duration()
+}
+
 /// The moment by which a drain that begins now must have ended.
 #[must_use]
 pub fn deadline(settings: &DrainSettings) -> Instant {
-    Instant::now() + settings.drain_seconds.duration()
+    Instant::now() + span(settings)
 }
 
 /// What is left until the deadline.

@@ -96,6 +96,15 @@ impl Mistakes {
         self.0.push(format!("{}: {what}", variable.to_ascii_uppercase()));
     }
 
+    /// These and those of another service's configuration; what both say is said once.
+    #[must_use]
+    pub fn and(mut self, others: Mistakes) -> Mistakes {
+        self.0.extend(others.0);
+        let mut said = std::collections::HashSet::new();
+        self.0.retain(|mistake| said.insert(mistake.clone()));
+        self
+    }
+
     /// `value`, where there were none.
     ///
     /// # Errors
