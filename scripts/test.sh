@@ -15,11 +15,15 @@ command -v node >/dev/null || missing "node is missing: install Node 20 or newer
 step "what the tests need"
 NATS_SERVER=$(python3 scripts/nats_server.py)
 export NATS_SERVER
-echo "broker: $("$NATS_SERVER" --version)"
-echo "node: $(scripts/browser.sh --version)"
+"$NATS_SERVER" --version
+node=$(scripts/browser.sh --version)
+echo "node: $node"
 
 step "fixtures are what their generator writes"
 python3 shared/fixtures/make_signed.py --check
+
+step "what make run promises about processes"
+python3 scripts/test_run.py
 
 step "formatting and lint"
 make --no-print-directory lint
