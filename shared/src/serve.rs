@@ -136,7 +136,8 @@ impl Server {
         let handler = handler.clone();
         let service = service_fn(move |request| {
             let handler = handler.clone();
-            async move { Ok::<_, Infallible>(handler.handle(request, peer).await) }
+            // Boxed, so that a connection without a request does not hold the room for one.
+            Box::pin(async move { Ok::<_, Infallible>(handler.handle(request, peer).await) })
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let stop = self.stop.clone();

@@ -2,6 +2,8 @@
 #![allow(unreachable_pub)] // one test binary: nothing in it is reachable
 
 mod answers;
+mod attack;
+mod cluster;
 mod duplicates;
 mod faults;
 mod fixtures;

@@ -34,6 +34,23 @@ impl Broker {
         broker
     }
 
+    /// Three servers that are one cluster.
+    pub async fn cluster() -> [Broker; 3] {
+        let routes: [u16; 3] = std::array::from_fn(|_| free_port());
+        let urls = routes.map(|port| format!("\"nats://127.0.0.1:{port}\"")).join(", ");
+        let mut brokers = [0, 1, 2].map(|node| {
+            let port = routes[node];
+            Broker::absent(&format!(
+                "server_name: node{node}\ncluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{urls}] }}"
+            ))
+        });
+        brokers.iter_mut().for_each(Broker::start_process);
+        for broker in &brokers {
+            broker.answers().await;
+        }
+        brokers
+    }
+
     /// A server that is not running yet.
     #[must_use]
     pub fn absent(configuration: &str) -> Broker {
@@ -51,6 +68,10 @@ impl Broker {
     /// Starts it (again) with what it has stored, and waits until it answers.
     pub async fn restart(&mut self) {
         self.start_process();
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
         let address = format!("127.0.0.1:{}", self.port);
         super::until("the broker listens", async || tokio::net::TcpStream::connect(&address).await.is_ok()).await;
         let context = async_nats::jetstream::new(self.client().await);

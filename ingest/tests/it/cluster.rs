@@ -1,0 +1,70 @@
+//! A cluster of three that loses its leader under load.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use shared::settings::Environment;
+use shared::testing::broker::Broker;
+use shared::testing::http::WEBHOOK;
+use shared::testing::{soon, until};
+
+use crate::harness::{Ingest, batch, counts, events};
+
+fn environment(cluster: &[Broker; 3]) -> Environment {
+    let urls: Vec<String> = cluster.iter().map(Broker::url).collect();
+    Environment::from([("NATS_URL", urls.join(",").as_str()), ("STREAM_REPLICAS", "3")])
+        .or("MANDRILL_WEBHOOK_URLS", WEBHOOK.url)
+        .or("MANDRILL_WEBHOOK_KEYS", WEBHOOK.key)
+}
+
+/// Which server leads the stream.
+async fn leader(cluster: &[Broker; 3], through: usize) -> usize {
+    let context = jetstream::new(cluster[through].client().await);
+    let mut leader = None;
+    until("the stream has a leader", async || {
+        let found = context.get_stream("MANDRILL").await.ok();
+        let name = found.and_then(|stream| stream.cached_info().cluster.clone()?.leader);
+        leader = name.and_then(|name| name.strip_prefix("node")?.parse().ok());
+        leader.is_some()
+    })
+    .await;
+    leader.expect("a leader")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_leader_costs_time_and_no_event() {
+    let mut cluster = Broker::cluster().await;
+    let ingest = Ingest::start(environment(&cluster)).await;
+    // Known ids are found in a replicated stream too, in whole batches and in mixed ones.
+    assert_eq!(counts(&ingest.post_until_taken(&batch("a", 100)).await), (100, 0, 0));
+    assert_eq!(counts(&ingest.post_until_taken(&batch("a", 100)).await), (0, 100, 0));
+    assert_eq!(counts(&ingest.post_until_taken(&batch("a", 150)).await), (50, 100, 0));
+
+    let address = ingest.address;
+    let sender = tokio::spawn(async move {
+        for round in 0..60 {
+            let batch = batch(&format!("l{round}-"), 20);
+            loop {
+                let answer = WEBHOOK.post(address, &batch).await;
+                match answer.status {
+                    200 => break,
+                    503 => tokio::time::sleep(Duration::from_millis(50)).await,
+                    other => panic!("{other}"),
+                }
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let lost = leader(&cluster, 0).await;
+    cluster[lost].kill();
+    soon("all batches are taken", sender).await.expect("no panic");
+
+    // Only now back: everything acknowledged meanwhile is on the two that were left.
+    let other = (lost + 1) % 3;
+    leader(&cluster, other).await;
+    let mut stored = events(&cluster[other]).await;
+    assert_eq!(stored.len(), 150 + 60 * 20);
+    stored.sort_unstable();
+    stored.dedup();
+    assert_eq!(stored.len(), 150 + 60 * 20, "nothing is stored twice");
+}
