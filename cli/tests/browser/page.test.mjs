@@ -30,7 +30,9 @@ describe("the live page", { timeout: 120_000 }, () => {
     page.on("request", (request) => addresses.push(request.url()));
     page.on("websocket", (socket) => addresses.push(socket.url()));
     await page.goto(service.origin);
-    await page.locator('#connection[data-state="live"]').waitFor();
+    await page.locator('#connection[data-state="live"]').waitFor().catch((error) => {
+      throw new Error(`${error.message}\nThe console says: ${complaints.join("\n") || "nothing"}`);
+    });
   });
 
   after(async () => {
