@@ -250,7 +250,7 @@ fn changed_limits(found: &Info, wanted: &Config) -> Option<Config> {
     next.allow_direct = wanted.allow_direct;
     next.allow_atomic_publish |= wanted.allow_atomic_publish;
     next.max_age = wanted.max_age;
-    next.max_bytes = wanted.max_bytes;
+    next.max_bytes = if wanted.max_bytes == 0 { now.max_bytes } else { wanted.max_bytes };
     let stored = i64::try_from(found.state.bytes).unwrap_or(i64::MAX);
     if wanted.max_bytes > 0 && stored > wanted.max_bytes {
         tracing::warn!(

@@ -3,6 +3,8 @@
 //! **Owns** how log lines are written and the registry's prefix. What is counted belongs to each module.
 //! Neither may hold an address, a token, a key or an event's content.
 
+use std::io::IsTerminal;
+
 use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
@@ -21,7 +23,10 @@ crate::settings! {
 /// Starts writing log lines to standard error. A second call in one process changes nothing.
 pub fn init(settings: &TelemetrySettings) {
     let filter = EnvFilter::try_new(&settings.rust_log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // An error means that a subscriber is set already, as in tests: that one goes on.
     let _ = match settings.log_format {
         LogFormat::Text => lines.try_init(),

@@ -1,5 +1,6 @@
 //! ingest as Mandrill and the broker see it: real sockets, a real `nats-server`.
 #![allow(unreachable_pub)] // one test binary: nothing in it is reachable
+#![allow(clippy::expect_used, reason = "a test ends where something unexpected happens")]
 
 mod answers;
 mod attack;

@@ -1,0 +1,150 @@
+//! The whole way, as a user has it: `mandrill-live up` beside a broker, `mandrill-live send`, sockets.
+
+#![allow(clippy::expect_used, reason = "a test ends where something unexpected happens")]
+
+// The notifier's tests have the client that sees every frame.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../notifier/tests/it/support/client.rs"]
+mod client;
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use client::Client;
+use shared::synthetic::SyntheticEvents;
+use shared::testing::broker::Broker;
+use shared::testing::{http, until};
+use tokio::net::TcpStream;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mandrill-live");
+const EVENTS: usize = 1000;
+const SESSIONS: usize = 50;
+
+struct Up {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Up {
+    async fn start(broker: &Broker, variables: &[(&str, &str)]) -> Up {
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let (address, admin) = (free(), free());
+        let child = Command::new(PROGRAM)
+            .arg("up")
+            .env_clear()
+            .env("NATS_URL", broker.url())
+            .env("HTTP_ADDR", address.to_string())
+            .env("ADMIN_ADDR", admin.to_string())
+            .env("ALLOW_ANONYMOUS", "true")
+            .env("DRAIN_SECONDS", "2")
+            .env("RUST_LOG", "warn")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let up = Up { child, address };
+        until("both services are ready", async || {
+            TcpStream::connect(admin).await.is_ok() && http::get(admin, "/readyz").await.status == 200
+        })
+        .await;
+        up
+    }
+
+    async fn socket(&self) -> Client {
+        let host = self.address.to_string();
+        Client::connect(self.address, "/ws/email/", &[("Host", host.as_str())]).await
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The two fields that are added in front, taken off again.
+fn as_sent(frame: &str) -> String {
+    let rest = frame.strip_prefix(r#"{"_cursor":""#).expect("the cursor in front");
+    let (cursor, rest) = rest.split_once(r#"","_received":"#).expect("then the time");
+    assert_eq!(cursor.len(), 32, "{cursor}");
+    let (received, fields) = rest.split_once(',').expect("then Mandrill's fields");
+    assert!(received.parse::<u64>().expect("milliseconds") > 1_700_000_000_000);
+    format!("{{{fields}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_batch_reaches_every_session_completely_in_order_and_unchanged() {
+    let broker = Broker::start().await;
+    let keys = [("MANDRILL_WEBHOOK_URLS", http::WEBHOOK.url), ("MANDRILL_WEBHOOK_KEYS", http::WEBHOOK.key)];
+    let up = Up::start(&broker, &keys).await;
+    let mut sessions = Vec::new();
+    for _ in 0..SESSIONS {
+        sessions.push(up.socket().await);
+    }
+    let mut send = Command::new(PROGRAM);
+    send.args(["send", "--events", "1000", "--batch", "1000", "--seed", "7"])
+        .args(["--url", &format!("http://{}/api/hook/", up.address)])
+        .args(["--key", http::WEBHOOK.key, "--signed-url", http::WEBHOOK.url])
+        .env_clear();
+    let sent = tokio::task::spawn_blocking(move || send.output()).await.expect("no panic").expect("send runs");
+    let summary = String::from_utf8_lossy(&sent.stdout).into_owned();
+    assert!(sent.status.success(), "{summary} {}", String::from_utf8_lossy(&sent.stderr));
+    assert!(summary.lines().any(|line| line.split_whitespace().eq(["accepted", "1000"])), "{summary}");
+
+    let reads = sessions.into_iter().map(|mut session| {
+        tokio::spawn(async move {
+            let mut frames = Vec::with_capacity(EVENTS);
+            for _ in 0..EVENTS {
+                frames.push(as_sent(&session.text().await));
+            }
+            frames
+        })
+    });
+    let mut first: Option<Vec<String>> = None;
+    for read in reads.collect::<Vec<_>>() {
+        let frames = read.await.expect("all frames");
+        assert!(first.get_or_insert_with(|| frames.clone()) == &frames, "every session has the same");
+    }
+    // What was sent is known: the same seed makes the same events, but for the time they begin at.
+    let frames = first.expect("sessions");
+    let start = serde_json::from_str::<serde_json::Value>(&frames[0]).expect("JSON")["ts"].as_u64().expect("a time");
+    let expected = (start.saturating_sub(2)..=start + 2)
+        .map(|now| SyntheticEvents::new(7, &[], now).take(EVENTS).collect::<Vec<_>>())
+        .find(|events| events[0] == frames[0]);
+    assert!(expected.expect("the events that were sent") == frames, "in order, byte for byte");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_original_projects_json_post_and_page_work_as_they_are() {
+    let broker = Broker::start().await;
+    let up = Up::start(&broker, &[("ALLOW_UNSIGNED", "true")]).await;
+    let mut page = up.socket().await;
+    let host = up.address.to_string();
+    let headers = [("Host", host.as_str()), ("Content-Type", "application/json")];
+    let event = r#"{"event":"send","_id":"m1","msg":{"email":"a@example.com","state":"sent"}}"#;
+    let body = format!(r#"{{"mandrill_events":[{event}]}}"#);
+    let answer = http::send(up.address, "POST", "/api/mandrill/hook/", &headers, body.as_bytes()).await;
+    assert_eq!(answer.status, 200, "{}", answer.head);
+    let frame: serde_json::Value = serde_json::from_str(&page.text().await).expect("JSON");
+    assert_eq!((&frame["event"], &frame["_id"]), (&"send".into(), &"m1".into()));
+    assert_eq!((&frame["msg"]["email"], &frame["msg"]["state"]), (&"a@example.com".into(), &"sent".into()));
+    assert_eq!(http::send(up.address, "POST", "/api/hook/", &headers, b"{}").await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_another_site_can_neither_post_nor_listen() {
+    let broker = Broker::start().await;
+    let up = Up::start(&broker, &[("ALLOW_UNSIGNED", "true")]).await;
+    let body = br#"{"mandrill_events":[{}]}"#;
+    let own = up.address.to_string();
+    let post = async |host: &str, origin: &str| {
+        let headers = [("Host", host), ("Origin", origin), ("Content-Type", "application/json")];
+        http::send(up.address, "POST", "/api/hook/", &headers, body).await.status
+    };
+    assert_eq!(post(&own, "https://evil.example.net").await, 403);
+    assert_eq!(post("rebound.example.net", "http://rebound.example.net").await, 421);
+    assert_eq!(post(&own, &format!("http://{own}")).await, 200);
+    let rebound = Client::try_connect(up.address, "/ws/email/", &[("Host", "rebound.example.net")]).await;
+    assert!(rebound.head.starts_with("HTTP/1.1 421"), "{}", rebound.head);
+}
