@@ -8,7 +8,9 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 use shared::cursor::{CURSOR_LENGTH, Cursor, Epoch};
 
+use crate::filter::Filter;
 use crate::frame::{self, Opcode};
+use crate::labels::Labels;
 
 /// A chunk is closed once it holds this much: one write of it keeps a session's system calls few, and it
 /// stays small beside a socket's send buffer.
@@ -25,12 +27,19 @@ impl Place {
     pub(crate) fn cursor(self, epoch: Epoch) -> Cursor {
         Cursor { epoch, sequence: self.sequence, stored_ms: self.stored_ms }
     }
+
+    /// Whether an event stored at this time may be the one at this place; 0 is a time nobody knows.
+    pub(crate) fn is_same_time(self, stored_ms: u64) -> bool {
+        self.stored_ms == stored_ms || self.stored_ms == 0 || stored_ms == 0
+    }
 }
 
 /// One event of a chunk.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) place: Place,
+    /// What filters see of it.
+    pub(crate) labels: Labels,
     /// Where its frame ends; it begins where the one before ends.
     end: u32,
 }
@@ -59,9 +68,32 @@ impl Chunk {
         self.entries.last().map_or(Place::default(), |entry| entry.place)
     }
 
+    /// The place of the event with this sequence, where it is here.
+    pub(crate) fn place_of(&self, sequence: u64) -> Option<Place> {
+        let at = self.entries.binary_search_by_key(&sequence, |entry| entry.place.sequence).ok()?;
+        self.entries.get(at).map(|entry| entry.place)
+    }
+
+    /// The frames of the events after `sequence` that a reader wants.
+    pub(crate) fn wanted(&self, after: u64, filter: Option<&Filter>) -> Wanted {
+        let mut wanted = Wanted::default();
+        let Some(filter) = filter else {
+            let events = self.entries.len() - self.entries.partition_point(|entry| entry.place.sequence <= after);
+            wanted.add(self.range_after(after), events);
+            return wanted;
+        };
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.place.sequence > after && filter.holds(&entry.labels) {
+                wanted.add(self.range_of(index), 1);
+            }
+        }
+        wanted
+    }
+
     /// What it costs to keep.
     pub(crate) fn bytes(&self) -> usize {
-        self.frames.len() + self.entries.len() * size_of::<Entry>() + size_of::<Chunk>()
+        let labels: usize = self.entries.iter().map(|entry| entry.labels.bytes()).sum();
+        self.frames.len() + labels + self.entries.len() * size_of::<Entry>() + size_of::<Chunk>()
     }
 
     /// Where the frame of entry `index` lies.
@@ -87,6 +119,32 @@ impl Chunk {
 
     fn end(&self) -> u32 {
         self.entries.last().map_or(0, |entry| entry.end)
+    }
+}
+
+/// Frames of a chunk: runs of them, adjacent ones joined.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) runs: Vec<Range<u32>>,
+    pub(crate) events: usize,
+}
+
+impl Wanted {
+    /// Adds a run that lies after all others.
+    pub(crate) fn add(&mut self, run: Range<u32>, events: usize) {
+        if events == 0 {
+            return;
+        }
+        self.events += events;
+        match self.runs.last_mut() {
+            Some(last) if last.end == run.start => last.end = run.end,
+            Some(_) | None => self.runs.push(run),
+        }
+    }
+
+    /// Their bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.runs.iter().map(|run| (run.end - run.start) as usize).sum()
     }
 }
 
@@ -145,22 +203,23 @@ impl ChunkBuilder {
         parts.iter().for_each(|part| self.frames.put_slice(part.as_bytes()));
         // A chunk is closed at 64 KiB and an event is bounded: offsets stay far below 4 GiB.
         let end = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
-        self.entries.push(Entry { place, end });
+        self.entries.push(Entry { place, labels: Labels::of(&shared::event::fields(event)), end });
         Ok(())
     }
 
-    /// The chunk, where anything was added.
-    pub(crate) fn finish(self) -> Option<Chunk> {
+    /// The chunk, where anything was added; begins another.
+    pub(crate) fn take(&mut self) -> Option<Chunk> {
         if self.entries.is_empty() {
             return None;
         }
+        let (frames, entries) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.entries));
         // Buffers grow by doubling: what is kept for long is cut to what it holds.
-        let frames = if self.frames.capacity() > self.frames.len() + self.frames.len() / 8 {
-            Bytes::from(self.frames.to_vec())
+        let frames = if frames.capacity() > frames.len() + frames.len() / 8 {
+            Bytes::from(frames.to_vec())
         } else {
-            self.frames.freeze()
+            frames.freeze()
         };
-        Some(Chunk { frames, entries: self.entries.into_boxed_slice() })
+        Some(Chunk { frames, entries: entries.into_boxed_slice() })
     }
 }
 
@@ -197,7 +256,7 @@ mod tests {
         for (at, event) in events.iter().enumerate() {
             builder.push(place(at as u64 * 2 + 10), event.as_bytes()).expect("an event");
         }
-        builder.finish().expect("a chunk")
+        builder.take().expect("a chunk")
     }
 
     fn payload(chunk: &Chunk, index: usize) -> &str {
@@ -239,7 +298,7 @@ mod tests {
         let mut builder = ChunkBuilder::new(Epoch::random());
         assert_eq!(builder.push(place(1), b"[1]"), Err(Unusable::NotAnObject));
         assert_eq!(builder.push(place(2), b"{\"a\":\"\xff\"}"), Err(Unusable::NotText));
-        assert!(builder.finish().is_none());
+        assert!(builder.take().is_none());
     }
 
     proptest! {

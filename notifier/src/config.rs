@@ -9,6 +9,8 @@ use shared::origin::{OriginSettings, Origins};
 use shared::settings::{ByteSize, Environment, Mistakes, Settings, Span, Variable};
 use shared::telemetry::TelemetrySettings;
 
+use crate::peer::Proxies;
+
 shared::settings! {
     /// What only the notifier has.
     pub struct NotifierSettings {
@@ -20,6 +22,18 @@ shared::settings! {
         pub ring_bytes: ByteSize = "64MiB", "1MiB" => "64GiB";
         /// Live sessions at once, of all kinds.
         pub max_sessions: u32 = "100000", "1" => "10000000";
+        /// Live sessions of one address at once; an IPv6 client counts by its /64.
+        pub max_sessions_per_ip: u32 = "1000", "1" => "10000000";
+        /// Sessions the ring has left behind that read from the broker at once.
+        pub catchup_readers: u32 = "16", "1" => "1000";
+        /// How long a session may stay behind while it takes less than MIN_RATE_BYTES a second.
+        pub lag_timeout: Span = "30s", "1s" => "10m";
+        /// What a session that is behind takes a second, at least.
+        pub min_rate_bytes: ByteSize = "16KiB", "1" => "1GiB";
+        /// Between two pings; a client that has not answered by the next is cut.
+        pub ping_interval: Span = "25s", "1s" => "50s";
+        /// After how long a session that knows how is asked to move to another replica, 20 % more or less.
+        pub session_max_age: Span = "1h", "1s" => "30d";
         /// After how long without the broker this replica stops being ready. A cluster's election must
         /// not take every replica away.
         pub feed_stall_unready: Span = "60s", "1s" => "1h";
@@ -35,6 +49,8 @@ pub struct Config {
     pub broker: BrokerSettings,
     /// The names it is reached under.
     pub origins: Origins,
+    /// The proxies whose word about a client's address counts.
+    pub proxies: Proxies,
     /// How it stops.
     pub drain: DrainSettings,
     /// What it says.
@@ -67,7 +83,9 @@ impl Config {
     fn read_with(environment: &Environment, mistakes: &mut Mistakes) -> Option<Config> {
         let listen = ListenSettings::read(environment, mistakes);
         let broker = BrokerSettings::read(environment, mistakes);
-        let origins = OriginSettings::read(environment, mistakes).map(|settings| Origins::new(&settings, mistakes));
+        let (origins, proxies) = OriginSettings::read(environment, mistakes)
+            .map(|settings| (Origins::new(&settings, mistakes), Proxies::new(&settings.trusted_proxies, mistakes)))
+            .unzip();
         let drain = DrainSettings::read(environment, mistakes);
         let telemetry = TelemetrySettings::read(environment, mistakes);
         let notifier = NotifierSettings::read(environment, mistakes);
@@ -82,6 +100,7 @@ impl Config {
             listen: listen?,
             broker: broker?,
             origins: origins?,
+            proxies: proxies?,
             drain: drain?,
             telemetry: telemetry?,
             notifier: notifier?,

@@ -24,6 +24,10 @@ pub(crate) enum Refusal {
     NotAnUpgrade,
     /// The handshake is not as RFC 6455 has it.
     Handshake(Cow<'static, str>),
+    /// The query cannot be used.
+    Query(Cow<'static, str>),
+    /// As many sessions come from this address as may.
+    Crowd,
     /// From a page of a site that is not allowed.
     ForeignPage,
     /// No room for another session, or nothing to read yet.
@@ -34,6 +38,8 @@ pub(crate) enum Refusal {
 
 /// After how long a client of a replica that stops may come again: another will have its place.
 const DRAINING_RETRY_SECONDS: u16 = 1;
+/// After how long to come again where an address has too many sessions: some must end first.
+const CROWD_RETRY_SECONDS: u16 = 30;
 
 impl Refusal {
     /// The answer of HTTP.
@@ -47,6 +53,8 @@ impl Refusal {
             Refusal::ForeignPage => Some(Close::Forbidden),
             Refusal::NoRoom { retry_seconds, .. } => Some(Close::NoRoom { retry_seconds: *retry_seconds }),
             Refusal::Draining => Some(Close::NoRoom { retry_seconds: DRAINING_RETRY_SECONDS }),
+            Refusal::Crowd => Some(Close::NoRoom { retry_seconds: CROWD_RETRY_SECONDS }),
+            Refusal::Query(_) => Some(Close::BadRequest),
             Refusal::Misdirected
             | Refusal::NotFound
             | Refusal::Method { .. }
@@ -74,6 +82,12 @@ impl Refusal {
             Refusal::Handshake(detail) => {
                 Problem::new(StatusCode::BAD_REQUEST, "handshake", "Not a WebSocket handshake").detail(detail)
             }
+            Refusal::Query(detail) => {
+                Problem::new(StatusCode::BAD_REQUEST, "query", "The query cannot be used").detail(detail)
+            }
+            Refusal::Crowd => Problem::new(StatusCode::TOO_MANY_REQUESTS, "crowd", "Too many sessions")
+                .detail("as many sessions come from this address as may; MAX_SESSIONS_PER_IP sets the limit")
+                .retry_after(std::time::Duration::from_secs(CROWD_RETRY_SECONDS.into())),
             Refusal::ForeignPage => Problem::new(StatusCode::FORBIDDEN, "origin", "Not from this page")
                 .detail("pages of other sites may not use this service; ALLOWED_ORIGINS lists those that may"),
             Refusal::NoRoom { detail, retry_seconds } => {

@@ -16,6 +16,8 @@ pub(crate) enum Opcode {
     Pong = 0xA,
 }
 
+/// A ping without a payload.
+pub(crate) const PING: &[u8] = &[FINAL | 0x9, 0];
 /// The longest head of a server's frame: no mask.
 pub(crate) const HEAD_BYTES_MAX: usize = 10;
 /// The longest payload of a control frame.

@@ -8,20 +8,22 @@ use fastwebsockets::WebSocketError;
 use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use shared::http::Body;
 use tokio::net::TcpStream;
 
+use crate::control::SUBPROTOCOL;
 use crate::error::Refusal;
 
 /// A handshake that was answered; the socket comes when the answer has been sent.
 pub(crate) struct Upgrade(UpgradeFut);
 
 impl Upgrade {
-    /// Answers a handshake.
+    /// Answers a handshake, choosing the subprotocol where it is offered.
     pub(crate) fn accept(request: &mut Request<Incoming>) -> Result<(Response<Body>, Upgrade), Refusal> {
+        let control = offers_control(request.headers());
         if request.method() != Method::GET {
             return Err(Refusal::Method { allow: "GET" });
         }
@@ -32,7 +34,11 @@ impl Upgrade {
             WebSocketError::InvalidSecWebsocketVersion => Refusal::NotAnUpgrade,
             _ => Refusal::Handshake("Sec-WebSocket-Key is missing".into()),
         })?;
-        Ok((response.map(|empty| empty.boxed_unsync()), Upgrade(socket)))
+        let mut response = response.map(|empty| empty.boxed_unsync());
+        if control {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        }
+        Ok((response, Upgrade(socket)))
     }
 
     /// The socket itself and what has arrived on it already; nothing where the client has gone.
@@ -43,7 +49,13 @@ impl Upgrade {
     }
 }
 
+/// Whether the client takes control frames.
+pub(crate) fn offers_control(headers: &HeaderMap) -> bool {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|offer| offer.to_str().ok());
+    offers.flat_map(|offer| offer.split(',')).any(|name| name.trim() == SUBPROTOCOL)
+}
+
 /// Whether the client can only read a refusal after the upgrade.
 pub(crate) fn reads_close_codes_only(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::ORIGIN)
+    headers.contains_key(header::ORIGIN) || offers_control(headers)
 }

@@ -8,20 +8,32 @@
 //!
 //! `chunk`, `frame`, `ring`, `routes`, `feed::message`, `feed::plan` and `session::outbox` are pure.
 
+mod caretaker;
 mod chunk;
 pub mod config;
+mod control;
+mod engine;
 mod error;
 mod feed;
+mod filter;
 mod frame;
 mod handshake;
+mod labels;
 mod log;
 mod metrics;
+mod opening;
 mod page;
+mod params;
+pub mod peer;
+mod registry;
 mod ring;
 mod routes;
 mod server;
 mod session;
 mod sessions;
+mod store;
+mod walk;
+mod worker;
 
 use std::time::Duration;
 

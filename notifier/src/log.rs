@@ -7,7 +7,6 @@ use std::sync::{PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use crate::chunk::Chunk;
 use crate::ring::{Reach, Ring};
 
 /// Whether this replica hears the broker.
@@ -40,11 +39,6 @@ impl Log {
         let head = ring.head_index();
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(ring);
         self.head.send_replace(head);
-    }
-
-    /// Adds a chunk at the head and tells everybody.
-    pub(crate) fn push(&self, chunk: Chunk) {
-        self.change(|ring| ring.push(chunk));
     }
 
     /// Changes the ring, once it is open, and tells everybody of the new head.

@@ -3,26 +3,62 @@
 //! **Owns** the names of the notifier's metrics; each part is given its own and counts for itself. None
 //! holds an address or an id: labels are fixed words.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use shared::close::Close;
 
 use crate::chunk::Chunk;
 use crate::feed::Fault;
+use crate::ring::Ring;
+
+/// From an event's storing to the last of a worker's sessions having it, in seconds.
+const LAG_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) feed: FeedMetrics,
+    pub(crate) store: StoreMetrics,
+    pub(crate) sessions: SessionMetrics,
 }
 
 impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Metrics {
         let registry = registry.sub_registry_with_prefix("notifier");
-        Metrics { feed: FeedMetrics::new(registry) }
+        Metrics {
+            feed: FeedMetrics::new(registry),
+            store: StoreMetrics::new(registry),
+            sessions: SessionMetrics::new(registry),
+        }
     }
+}
+
+/// A label of one fixed word.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FaultLabels {
+    fault: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
 }
 
 /// The feed's.
@@ -32,11 +68,8 @@ pub(crate) struct FeedMetrics {
     faults: Family<FaultLabels, Counter>,
     events: Counter,
     bytes: Counter,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FaultLabels {
-    fault: &'static str,
+    ring_events: Gauge,
+    ring_seconds: Gauge<f64, AtomicU64>,
 }
 
 impl FeedMetrics {
@@ -46,15 +79,19 @@ impl FeedMetrics {
             faults: Family::default(),
             events: Counter::default(),
             bytes: Counter::default(),
+            ring_events: Gauge::default(),
+            ring_seconds: Gauge::default(),
         };
-        registry.register(
-            "feed_live",
-            "Whether events arrive from the broker as they are stored",
-            metrics.live.clone(),
-        );
+        registry.register("feed_live", "Whether events arrive from the broker", metrics.live.clone());
         registry.register("feed_faults", "Times the feed had to begin again", metrics.faults.clone());
         registry.register("feed_events", "Events read from the stream", metrics.events.clone());
-        registry.register("feed_bytes", "Bytes of frames made of them", metrics.bytes.clone());
+        registry.register("feed_bytes", "Bytes of the frames made of them", metrics.bytes.clone());
+        registry.register("ring_events", "Events in memory, ready to be sent", metrics.ring_events.clone());
+        registry.register(
+            "ring_seconds",
+            "The time between the oldest and the newest of them",
+            metrics.ring_seconds.clone(),
+        );
         metrics
     }
 
@@ -73,5 +110,146 @@ impl FeedMetrics {
     pub(crate) fn read(&self, chunk: &Chunk) {
         self.events.inc_by(chunk.entries().len() as u64);
         self.bytes.inc_by(chunk.frames().len() as u64);
+    }
+
+    /// The ring has changed.
+    pub(crate) fn ring(&self, ring: &Ring) {
+        let (events, span_ms) = ring.span();
+        self.ring_events.set(i64::try_from(events).unwrap_or(i64::MAX));
+        self.ring_seconds.set(span_ms as f64 / 1000.0);
+    }
+}
+
+/// Of readers the ring has left behind.
+#[derive(Debug)]
+pub(crate) struct StoreMetrics {
+    stretches: Counter,
+}
+
+impl StoreMetrics {
+    fn new(registry: &mut Registry) -> StoreMetrics {
+        let metrics = StoreMetrics { stretches: Counter::default() };
+        registry.register("catchup_reads", "Stretches of the stream read for sessions", metrics.stretches.clone());
+        metrics
+    }
+
+    /// A stretch is being read.
+    pub(crate) fn read(&self) {
+        self.stretches.inc();
+    }
+}
+
+/// The sessions'. Clones count together.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionMetrics(Arc<SessionCounts>);
+
+#[derive(Debug)]
+struct SessionCounts {
+    open: Family<KindLabels, Gauge>,
+    closes: Family<CodeLabels, Counter>,
+    resumes: Family<OutcomeLabels, Counter>,
+    deliveries: Counter,
+    bytes: Counter,
+    catching_up: Gauge,
+    draining: Gauge,
+    lag: Histogram,
+}
+
+/// One in a gauge, while it lives.
+struct Counted(Gauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// How a resume came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resumed {
+    FromRing,
+    FromStream,
+    Refused,
+}
+
+impl SessionMetrics {
+    fn new(registry: &mut Registry) -> SessionMetrics {
+        let counts = SessionCounts {
+            open: Family::default(),
+            closes: Family::default(),
+            resumes: Family::default(),
+            deliveries: Counter::default(),
+            bytes: Counter::default(),
+            catching_up: Gauge::default(),
+            draining: Gauge::default(),
+            lag: Histogram::new(LAG_BUCKETS),
+        };
+        registry.register("sessions", "Open sessions", counts.open.clone());
+        registry.register(
+            "session_closes",
+            "Sessions ended by this side or the client's goodbye",
+            counts.closes.clone(),
+        );
+        registry.register("resumes", "Sessions that asked to go on after a cursor", counts.resumes.clone());
+        registry.register("deliveries", "Events written to sessions", counts.deliveries.clone());
+        registry.register("delivered_bytes", "Bytes of events written to sessions", counts.bytes.clone());
+        registry.register("sessions_catching_up", "Sessions that read from the stream", counts.catching_up.clone());
+        registry.register("sessions_to_drain", "Sessions still open while this replica stops", counts.draining.clone());
+        registry.register(
+            "delivery_lag_seconds",
+            "From an event's storing until the last session of a worker was written to",
+            counts.lag.clone(),
+        );
+        SessionMetrics(Arc::new(counts))
+    }
+
+    /// A session opened.
+    pub(crate) fn opened(&self, kind: &'static str) {
+        self.0.open.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    /// A session ended, with a code where one was sent.
+    pub(crate) fn closed(&self, kind: &'static str, close: Option<Close>) {
+        self.0.open.get_or_create(&KindLabels { kind }).dec();
+        self.refused(close);
+    }
+
+    /// A connection was ended with a code.
+    pub(crate) fn refused(&self, close: Option<Close>) {
+        if let Some(close) = close {
+            self.0.closes.get_or_create(&CodeLabels { code: close.code() }).inc();
+        }
+    }
+
+    /// A session asked to resume.
+    pub(crate) fn resumed(&self, outcome: Resumed) {
+        let outcome = match outcome {
+            Resumed::FromRing => "ring",
+            Resumed::FromStream => "stream",
+            Resumed::Refused => "gone",
+        };
+        self.0.resumes.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Events were written.
+    pub(crate) fn delivered(&self, events: u64, bytes: u64) {
+        self.0.deliveries.inc_by(events);
+        self.0.bytes.inc_by(bytes);
+    }
+
+    /// A round of a worker ended this long after its newest event was stored.
+    pub(crate) fn lag(&self, lag_ms: u64) {
+        self.0.lag.observe(lag_ms as f64 / 1000.0);
+    }
+
+    /// A session reads from the stream, as long as what is returned lives.
+    pub(crate) fn catching_up(&self) -> impl Drop + use<> {
+        self.0.catching_up.inc();
+        Counted(self.0.catching_up.clone())
+    }
+
+    /// How many sessions are left to drain.
+    pub(crate) fn draining(&self, left: usize) {
+        self.0.draining.set(i64::try_from(left).unwrap_or(i64::MAX));
     }
 }

@@ -13,7 +13,7 @@ use crate::error::Refusal;
 pub(crate) enum Route {
     /// The live socket.
     Live,
-    /// A file of the page, or nothing.
+    /// A file of the page, by any method, or nothing.
     Page,
 }
 
@@ -25,11 +25,7 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<Route, Refusal> {
     match (plain_path(path), method) {
         (LIVE, &Method::GET) => Ok(Route::Live),
         (LIVE, _) => Err(Refusal::Method { allow: "GET" }),
-        (_, &Method::GET | &Method::HEAD) => Ok(Route::Page),
-        (_, _) => match crate::page::answer(path) {
-            Some(_) => Err(Refusal::Method { allow: "GET, HEAD" }),
-            None => Err(Refusal::NotFound),
-        },
+        (_, _) => Ok(Route::Page),
     }
 }
 

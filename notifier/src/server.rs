@@ -1,14 +1,15 @@
 //! The notifier as one thing: its parts, and the requests they answer.
 //!
-//! **Owns** the wiring of feed, log and sessions, the order in which they start and stop, and the way of a
-//! request from its host to its answer.
+//! **Owns** the wiring of feed, log, workers and sessions, the order in which they start and stop, and the
+//! way of a request from its host to its answer.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::Registry as MetricsRegistry;
 use shared::admin::Readiness;
 use shared::broker::{Broker, BrokerError};
 use shared::http::Body;
@@ -18,15 +19,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::caretaker;
+use crate::config::{Config, NotifierSettings};
+use crate::engine::{Engine, Limits};
 use crate::error::Refusal;
 use crate::feed::{self, Feed};
-use crate::handshake::{Upgrade, reads_close_codes_only};
+use crate::handshake::{Upgrade, offers_control, reads_close_codes_only};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::page;
+use crate::params::Params;
+use crate::peer::Proxies;
+use crate::registry::Registry;
 use crate::routes::{self, Route};
 use crate::sessions::Sessions;
+use crate::store::Store;
+use crate::worker::{Handle, Worker};
 
 /// The name a notifier has in the broker's list of connections.
 const CLIENT_NAME: &str = "mandrill-live-notifier";
@@ -46,9 +54,11 @@ pub struct Notifier(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     origins: Origins,
-    sessions: Sessions,
-    feed: TaskTracker,
-    feed_stop: CancellationToken,
+    proxies: Proxies,
+    sessions: Arc<Sessions>,
+    /// Feed, workers, caretaker: what goes on as long as there are sessions.
+    services: TaskTracker,
+    services_stop: CancellationToken,
 }
 
 impl Notifier {
@@ -57,53 +67,72 @@ impl Notifier {
     ///
     /// # Errors
     /// Where the configuration can never work.
-    pub async fn start(config: &Config, registry: &mut Registry, readiness: Readiness) -> Result<Notifier, StartError> {
+    pub async fn start(
+        config: &Config,
+        registry: &mut MetricsRegistry,
+        readiness: Readiness,
+    ) -> Result<Notifier, StartError> {
         let broker = Broker::connect(CLIENT_NAME, &config.broker).await?;
-        let log = Arc::new(Log::new());
         let settings = &config.notifier;
-        let stream = settings.stream_name.clone();
-        let metrics = Metrics::new(registry);
+        let (log, metrics, stream) = (Arc::new(Log::new()), Metrics::new(registry), &settings.stream_name);
+        let context = feed::context(broker.client(), feed::OPEN_TIMEOUT);
+        let readers = settings.catchup_readers;
+        let store = Store::new(broker.client(), context, stream.clone(), readers, metrics.store);
         let ring_bytes = settings.ring_bytes.in_memory();
-        let feed = Feed::new(broker, stream, Arc::clone(&log), ring_bytes, metrics.feed);
+        let feed = Feed::new(broker, stream.clone(), Arc::clone(&log), ring_bytes, metrics.feed);
         let health = feed::health::watch(Arc::clone(&log), readiness, settings.feed_stall_unready.duration());
-        let parts = Parts {
+        let engine = Arc::new(Engine {
+            log,
+            store,
+            workers: workers().map(|_| Handle::default()).collect(),
+            metrics: metrics.sessions,
+            limits: limits(settings),
+        });
+        let sessions_by_slot = Arc::new(Registry::default());
+        let most = (settings.max_sessions, settings.max_sessions_per_ip);
+        let sessions = Sessions::new(Arc::clone(&engine), Arc::clone(&sessions_by_slot), most.0, most.1);
+
+        let (services, stop) = (TaskTracker::new(), CancellationToken::new());
+        services.spawn(feed.run(stop.clone()));
+        services.spawn(stop.clone().run_until_cancelled_owned(health));
+        for number in workers() {
+            services.spawn(Worker::new(Arc::clone(&engine), number).run(stop.clone()));
+        }
+        services.spawn(caretaker::run(engine, sessions_by_slot, stop.clone()));
+        Ok(Notifier(Arc::new(Parts {
             origins: config.origins.clone(),
-            sessions: Sessions::new(log, settings.max_sessions),
-            feed: TaskTracker::new(),
-            feed_stop: CancellationToken::new(),
-        };
-        parts.feed.spawn(feed.run(parts.feed_stop.clone()));
-        parts.feed.spawn(parts.feed_stop.clone().run_until_cancelled_owned(health));
-        Ok(Notifier(Arc::new(parts)))
+            proxies: config.proxies.clone(),
+            sessions: Arc::new(sessions),
+            services,
+            services_stop: stop,
+        })))
     }
 
     /// Ends all sessions by `deadline`, then stops reading.
     pub async fn drain(&self, deadline: Instant) {
         self.0.sessions.drain(deadline).await;
-        self.0.feed_stop.cancel();
-        self.0.feed.close();
-        self.0.feed.wait().await;
+        self.0.services_stop.cancel();
+        self.0.services.close();
+        self.0.services.wait().await;
     }
 
-    fn answer(&self, request: &mut Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        let parts = &self.0;
-        if !parts.origins.knows_host(request.headers(), request.uri().host()) {
+    fn answer(&self, request: &mut Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Refusal> {
+        if !self.0.origins.knows_host(request.headers(), request.uri().host()) {
             return Err(Refusal::Misdirected);
         }
         match routes::find(request.method(), request.uri().path())? {
-            Route::Live => self.live(request),
+            Route::Live => self.live(request, peer),
             Route::Page => page::answer(request.uri().path()).ok_or(Refusal::NotFound),
         }
     }
 
-    fn live(&self, request: &mut Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    fn live(&self, request: &mut Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Refusal> {
         let sessions = &self.0.sessions;
-        let place =
-            if self.0.origins.allows_page(request.headers()) { sessions.admit() } else { Err(Refusal::ForeignPage) };
-        match place {
-            Ok(place) => {
+        let control = offers_control(request.headers());
+        match self.judge(request, peer) {
+            Ok((params, admission)) => {
                 let (response, upgrade) = Upgrade::accept(request)?;
-                sessions.start(upgrade, place);
+                sessions.start(upgrade, params, control, admission);
                 Ok(response)
             }
             Err(refusal) => match refusal.close() {
@@ -116,11 +145,39 @@ impl Notifier {
             },
         }
     }
+
+    /// Whether a request may become a session, and which.
+    fn judge(
+        &self,
+        request: &Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<(Params, crate::sessions::Admission), Refusal> {
+        if !self.0.origins.allows_page(request.headers()) {
+            return Err(Refusal::ForeignPage);
+        }
+        let params = Params::read(request.uri().query()).map_err(|error| Refusal::Query(error.to_string().into()))?;
+        let address = self.0.proxies.client(peer.ip(), request.headers());
+        Ok((params, self.0.sessions.admit(address)?))
+    }
+}
+
+/// One worker a core: more would only share them.
+fn workers() -> std::ops::Range<usize> {
+    0..std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+fn limits(settings: &NotifierSettings) -> Limits {
+    Limits {
+        ping_interval: settings.ping_interval.duration(),
+        lag_timeout: settings.lag_timeout.duration(),
+        min_rate_bytes: settings.min_rate_bytes.bytes(),
+        session_max_age: settings.session_max_age.duration(),
+    }
 }
 
 impl Handler for Notifier {
-    async fn handle(&self, mut request: Request<Incoming>, _peer: SocketAddr) -> Response<Body> {
-        let mut response = self.answer(&mut request).unwrap_or_else(Refusal::into_response);
+    async fn handle(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let mut response = self.answer(&mut request, peer).unwrap_or_else(Refusal::into_response);
         if request.method() == Method::HEAD {
             *response.body_mut() = shared::http::empty().into_body();
         }

@@ -47,6 +47,8 @@ pub enum Close {
         /// After how many seconds to try again.
         retry_seconds: u16,
     },
+    /// The query or the filter cannot be used.
+    BadRequest,
     /// A token is missing, bad or expired.
     Unauthorized,
     /// Not allowed, whoever asks: a page of another site, a filter beyond the token's.
@@ -66,7 +68,7 @@ struct Line {
 
 impl Close {
     /// Every reason, for documents and tests.
-    pub const ALL: [Close; 13] = [
+    pub const ALL: [Close; 14] = [
         Close::Normal,
         Close::GoingAway,
         Close::Protocol,
@@ -76,6 +78,7 @@ impl Close {
         Close::TooLarge,
         Close::Internal,
         Close::NoRoom { retry_seconds: 5 },
+        Close::BadRequest,
         Close::Unauthorized,
         Close::Forbidden,
         Close::TooSlow,
@@ -93,6 +96,7 @@ impl Close {
             Close::TooLarge => (1009, "a message of more than 4096 bytes", Next::Stop),
             Close::Internal => (1011, "something failed here: connect again", Next::Backoff),
             Close::NoRoom { .. } => (1013, "no room: connect again after some seconds", Next::Wait),
+            Close::BadRequest => (4400, "the query or the filter cannot be used", Next::Stop),
             Close::Unauthorized => (4401, "a token is missing, bad or expired", Next::NewToken),
             Close::Forbidden => (4403, "not allowed", Next::Stop),
             Close::TooSlow => (4408, "events would be skipped: connect again from the last cursor", Next::Backoff),

@@ -154,6 +154,6 @@ fn nuid() -> String {
 }
 
 /// A context whose requests end in bounded time.
-pub(super) fn context(client: &Client, timeout: Duration) -> jetstream::Context {
+pub(crate) fn context(client: &Client, timeout: Duration) -> jetstream::Context {
     context::ContextBuilder::new().timeout(timeout).build(client.clone())
 }

@@ -26,13 +26,14 @@ use crate::chunk::{ChunkBuilder, Place};
 use crate::log::Log;
 use crate::metrics::FeedMetrics;
 use crate::ring::Ring;
+pub(crate) use consumer::context;
 use consumer::{Consumer, Next, Stored};
 pub(crate) use fault::Fault;
 use plan::{Plan, Position};
 
 /// For the broker to describe the stream and make a consumer: a cluster that lost its leader needs longer,
 /// and is asked again.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The subjects of events begin so; the stream also holds tombstones.
@@ -106,9 +107,12 @@ impl Feed {
             let mut batch = ChunkBuilder::new(epoch);
             let fault = self.collect(&mut batch, next, &mut consumer).await.err();
             // What arrived before a fault is as good as ever: it must not be read twice.
-            if let Some(chunk) = batch.finish() {
+            if let Some(chunk) = batch.take() {
                 self.metrics.read(&chunk);
-                self.log.push(chunk);
+                self.log.change(|ring| {
+                    ring.push(chunk);
+                    self.metrics.ring(ring);
+                });
             }
             if let Some(fault) = fault {
                 return Err(fault);
@@ -142,11 +146,11 @@ impl Feed {
                 Next::Quiet => {}
             }
             if batch.is_full() || left == 0 {
-                let full = std::mem::replace(&mut batch, ChunkBuilder::new(epoch));
-                full.finish().into_iter().for_each(|chunk| ring.push(chunk));
+                batch.take().into_iter().for_each(|chunk| ring.push(chunk));
             }
         }
         self.read = Some(Position { epoch, place: ring.head() });
+        self.metrics.ring(&ring);
         self.log.open(ring);
         Ok(())
     }

@@ -1,279 +1,292 @@
 //! One WebSocket session.
 //!
-//! **Owns** its socket from the handshake to its last byte: writes the log from its place on, answers
-//! what the client sends, ends with a code. **May not touch** the broker, and never waits for another
-//! session. A session is a place in the log and what the socket did not take yet, nothing more.
+//! **Owns** its socket from the handshake to its last byte: what is written in which order, who writes, and
+//! how it ends. **May not touch** the broker, and never waits for another session.
+//!
+//! A session is a place in the log and what its socket did not take yet, nothing more. While it keeps up,
+//! a [worker](crate::worker) writes to it; while it does not, its own task does (`task`). Both hold its lock
+//! while they write, so frames never mix.
 
 pub(crate) mod inbound;
 pub(crate) mod outbox;
+mod state;
+pub(crate) mod task;
 
-use std::future::Future;
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
-use std::pin::Pin;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use shared::close::Close;
-use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::frame::{self, Opcode};
-use crate::log::Log;
-use crate::ring::{Item, Reach};
-use inbound::{Fragments, Inbound, ReadEnd, Reader};
-use outbox::{Outbox, PIECES_MAX};
+use crate::chunk::{Chunk, Wanted};
+use crate::control::{Control, Recovered};
+use crate::engine::Engine;
+use crate::filter::Filter;
+use crate::frame;
+use crate::log::FeedState;
+use crate::walk::Walk;
+use crate::worker::{Command, write_runs};
+pub(crate) use state::Held;
+use state::{Holder, State};
 
-/// For the rest of a frame that has begun to arrive.
-const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
-/// For a client to take the close frame and answer it.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Writes in a row before other sessions of the same thread get their turn.
-const WRITES_A_TURN_MAX: usize = 16;
+/// What the kernel may hold for a client that does not read; it doubles the number for its own needs.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
 
 /// A session's socket and state.
+#[derive(Debug)]
 pub(crate) struct Session {
+    id: u64,
     stream: Arc<TcpStream>,
-    log: Arc<Log>,
-    writer: Mutex<Writer>,
+    engine: Arc<Engine>,
+    worker: usize,
+    /// When it is old enough to move.
+    expires: Instant,
+    /// Wakes its own task.
+    wake: Notify,
+    state: Mutex<State>,
 }
 
-/// What is to be written, and where in the log the session stands.
-struct Writer {
-    outbox: Outbox,
-    /// The index of the next item of the log.
-    next: u64,
-    /// The session's last frame is in the outbox, or written.
-    ending: Option<Close>,
+/// What a session asks for at its start.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) walk: Walk,
+    pub(crate) filter: Option<Arc<Filter>>,
+    /// Whether it takes control frames.
+    pub(crate) control: bool,
 }
 
-/// What a turn of writing came to.
+/// What came of a worker's write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// The session is at the head of the log.
-    AtHead,
-    /// The socket takes no more for now.
-    Blocked,
-    /// There is more, but others shall have their turn.
-    More,
-    /// The last frame was written.
-    Ended(Close),
-    /// The connection is gone.
-    Gone,
+pub(crate) enum Delivered {
+    /// The socket took all.
+    All,
+    /// It took some: its own task writes the rest.
+    Part,
+    /// It is not this worker's any more, or gone.
+    Nothing,
 }
-
-/// Ends a connection that was upgraded only to be refused.
-pub(crate) async fn refuse(stream: TcpStream, close: Close) {
-    let session = Session::new(stream, Arc::new(Log::new()));
-    session.end(close);
-    session.run(Bytes::new(), CancellationToken::new()).await;
-}
-
-type Reading = Pin<Box<dyn Future<Output = (ReadEnd, Fragments)> + Send>>;
 
 impl Session {
-    /// A session that begins at the head of the log.
-    pub(crate) fn new(stream: TcpStream, log: Arc<Log>) -> Arc<Session> {
-        let next = log.read(|ring| ring.head_index()).unwrap_or_default();
-        let writer = Writer { outbox: Outbox::default(), next, ending: None };
-        Arc::new(Session { stream: Arc::new(stream), log, writer: Mutex::new(writer) })
+    pub(crate) fn new(id: u64, stream: TcpStream, engine: Arc<Engine>, opening: Opening) -> Arc<Session> {
+        // A kernel that refuses keeps its own bound.
+        let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+        let worker = usize::try_from(id).unwrap_or_default() % engine.workers.len().max(1);
+        let state = Mutex::new(State::new(opening));
+        // Sessions that came together must not move together.
+        let age = engine.limits.session_max_age.mul_f64(rand::random_range(0.8..1.2));
+        let expires = Instant::now() + age;
+        Arc::new(Session { id, stream: Arc::new(stream), engine, worker, expires, wake: Notify::new(), state })
     }
 
-    /// Runs it to its end; `unread` is what came with the handshake. Says why it ended, where a close
-    /// frame did.
-    pub(crate) async fn run(self: Arc<Session>, unread: Bytes, stop: CancellationToken) -> Option<Close> {
-        let ended = self.serve(unread, stop).await;
-        if ended.is_some() {
-            self.linger().await;
-        }
-        ended
+    /// Its number, unique in this process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
-    async fn serve(self: &Arc<Session>, unread: Bytes, stop: CancellationToken) -> Option<Close> {
-        let mut head = self.log.head();
-        let mut reading = (!unread.is_empty()).then(|| self.read(unread, Fragments::default()));
-        let mut message = Fragments::default();
-        loop {
-            let turn = self.write();
-            match turn {
-                Turn::Ended(close) => return Some(close),
-                Turn::Gone => return None,
-                Turn::More => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
-                Turn::AtHead | Turn::Blocked => {}
-            }
-            tokio::select! {
-                end = finished(&mut reading) => {
-                    reading = None;
-                    match end {
-                        (ReadEnd::Idle, fragments) => message = fragments,
-                        (ReadEnd::Gone, _) => return None,
-                        (ReadEnd::Refused(close), _) => self.end(close),
-                    }
-                }
-                ready = self.stream.readable(), if reading.is_none() => match ready {
-                    Ok(()) => reading = Some(self.read(Bytes::new(), std::mem::take(&mut message))),
-                    Err(_) => return None,
-                },
-                ready = self.stream.writable(), if turn == Turn::Blocked => {
-                    if ready.is_err() {
-                        return None;
-                    }
-                }
-                () = moved(&mut head), if turn == Turn::AtHead => {}
-                () = stop.cancelled(), if !self.is_ending() => self.end(Close::GoingAway),
-            }
-        }
+    /// Its kind, for the metrics.
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.state().control { "v1" } else { "plain" }
     }
 
-    /// Writes until the socket is full or the head is reached.
-    fn write(&self) -> Turn {
-        let mut writer = self.writer();
-        for _ in 0..WRITES_A_TURN_MAX {
-            if writer.outbox.is_empty() {
-                if let Some(close) = writer.ending {
-                    return Turn::Ended(close);
-                }
-                match self.log.at(writer.next) {
-                    Reach::Head => return Turn::AtHead,
-                    Reach::Item(Item::Events(chunk)) => {
-                        let all = chunk.range_after(0);
-                        writer.next += 1;
-                        writer.outbox.load(chunk, [all]);
-                    }
-                    // A client that knows no gap frame must not be left with a silent one.
-                    Reach::Item(Item::Gap(gap)) => {
-                        tracing::debug!(?gap, "a session ends before a gap");
-                        writer.end(Close::TooSlow);
-                    }
-                    Reach::Gone => writer.end(Close::TooSlow),
-                }
-            }
-            match write_once(&self.stream, &mut writer.outbox) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Blocked,
-                Err(_) => return Turn::Gone,
-            }
-        }
-        Turn::More
-    }
-
-    /// Reads all that has arrived and answers it.
-    fn read(self: &Arc<Session>, unread: Bytes, message: Fragments) -> Reading {
-        let session = Arc::clone(self);
-        let mut reader = Reader::new(Arc::clone(&self.stream), unread, message);
-        Box::pin(async move {
-            loop {
-                let end = match timeout(FRAME_TIMEOUT, reader.next()).await {
-                    Ok(Ok(inbound)) => match session.answer(inbound) {
-                        Ok(()) => continue,
-                        Err(end) => end,
-                    },
-                    Ok(Err(end)) => end,
-                    Err(_) => ReadEnd::Refused(Close::Protocol),
-                };
-                return (end, reader.into_fragments());
-            }
-        })
-    }
-
-    fn answer(&self, inbound: Inbound) -> Result<(), ReadEnd> {
-        let mut writer = self.writer();
-        if writer.ending.is_some() {
-            // Only the client's farewell matters now.
-            return if matches!(inbound, Inbound::Close(_)) { Err(ReadEnd::Gone) } else { Ok(()) };
-        }
-        match inbound {
-            // Clients of the plain form have nothing to say; the original's took any text.
-            Inbound::Text(_) | Inbound::Pong => {}
-            Inbound::Ping(payload) => {
-                let mut pong = BytesMut::with_capacity(payload.len() + frame::HEAD_BYTES_MAX);
-                frame::put(&mut pong, Opcode::Pong, &payload);
-                writer.outbox.control(&pong).map_err(|_| ReadEnd::Refused(Close::Abuse))?;
-            }
-            Inbound::Close(payload) => {
-                let mut farewell = BytesMut::with_capacity(payload.len() + frame::HEAD_BYTES_MAX);
-                frame::put(&mut farewell, Opcode::Close, &payload);
-                writer.outbox.end_with(&farewell);
-                writer.ending = Some(Close::Normal);
-            }
-        }
-        // Most often the socket has room: the answer leaves at once, without a turn of its own.
-        match write_once(&self.stream, &mut writer.outbox) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(ReadEnd::Gone),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    fn end(&self, close: Close) {
-        self.writer().end(close);
-    }
-
-    fn is_ending(&self) -> bool {
-        self.writer().ending.is_some()
-    }
-
-    /// Lets the client read the close frame: a socket dropped with bytes unread would be reset, and the
-    /// frame lost with it.
-    async fn linger(&self) {
-        let _ = SockRef::from(&*self.stream).shutdown(Shutdown::Write);
-        let mut waste = [0; 512];
-        let _ = timeout(CLOSE_TIMEOUT, async {
-            while self.stream.readable().await.is_ok() {
-                match self.stream.try_read(&mut waste) {
-                    Ok(0) => break,
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => break,
-                }
-            }
-        })
-        .await;
-    }
-
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // A panic while it was held would be a bug in this session only; others go on.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Writer {
-    fn end(&mut self, close: Close) {
-        if self.ending.is_none() {
-            self.ending = Some(close);
-            self.outbox.end_with(&frame::close(close));
+    /// A worker makes it its own, unless it has been taken back meanwhile.
+    pub(crate) fn accept(&self, held: Held) -> bool {
+        let mut state = self.state();
+        let waits = state.held == held && state.holder == Holder::Joining;
+        if waits {
+            state.holder = Holder::Worker;
+        }
+        waits
+    }
+
+    /// A worker gives it back to its own task.
+    pub(crate) fn release(&self, held: Held) {
+        let mut state = self.state();
+        if state.held == held {
+            self.take_over(&mut state);
         }
     }
-}
 
-/// One write of what the outbox has.
-fn write_once(stream: &TcpStream, outbox: &mut Outbox) -> io::Result<()> {
-    if outbox.is_empty() {
-        return Ok(());
+    /// A worker writes what is new: items from `next` on, and of each what this session wants.
+    pub(crate) fn deliver(
+        &self,
+        held: Held,
+        next: u64,
+        chunks: &[Arc<Chunk>],
+        wanted: &[(usize, Wanted)],
+    ) -> Delivered {
+        let mut state = self.state();
+        if state.held != held || state.holder != Holder::Worker {
+            return Delivered::Nothing;
+        }
+        let mut written = match write_runs(&self.stream, chunks, wanted) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                state.gone = true;
+                self.take_over(&mut state);
+                return Delivered::Nothing;
+            }
+        };
+        for (at, wanted) in wanted {
+            let bytes = wanted.bytes();
+            if written < bytes {
+                if let Some(chunk) = chunks.get(*at) {
+                    state.outbox.load_rest(Arc::clone(chunk), &wanted.runs, written);
+                    state.walk.passed(next + *at as u64 + 1, chunk.last());
+                    state.sent(chunk.last().sequence);
+                }
+                state.take_back();
+                self.wake.notify_one();
+                return Delivered::Part;
+            }
+            written -= bytes;
+        }
+        if let Some(last) = chunks.last().map(|chunk| chunk.last()) {
+            state.walk.passed(next + chunks.len() as u64, last);
+            state.sent(last.sequence);
+        }
+        Delivered::All
     }
-    let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
-    let count = outbox.pieces(&mut pieces);
-    let written = stream.try_write_vectored(pieces.get(..count).unwrap_or_default())?;
-    outbox.advance(written);
-    Ok(())
-}
 
-async fn finished(reading: &mut Option<Reading>) -> (ReadEnd, Fragments) {
-    match reading {
-        Some(reading) => reading.as_mut().await,
-        None => std::future::pending().await,
+    /// Says hello, and what is to be known at once.
+    pub(crate) fn greet(&self, recovered: Recovered) {
+        let mut state = self.state();
+        if state.control {
+            let ping_seconds = self.engine.limits.ping_interval.as_secs();
+            let hello = Control::hello(state.walk.cursor(), recovered, self.id, ping_seconds);
+            self.say(&mut state, &hello.frame());
+        }
+        drop(state);
+        let feed = *self.engine.log.feed().borrow();
+        self.tell_feed(feed);
     }
-}
 
-async fn moved(head: &mut watch::Receiver<u64>) {
-    if head.changed().await.is_err() {
-        // The log lives as long as any session: this cannot happen, and must not spin if it does.
-        std::future::pending().await
+    /// Makes its own task its writer.
+    fn take_over(&self, state: &mut State) {
+        let handle = self.engine.workers.get(self.worker);
+        match (state.holder, handle) {
+            (Holder::Task, _) | (_, None) => {}
+            (Holder::Joining, Some(_)) => state.take_back(),
+            (Holder::Worker, Some(handle)) => {
+                // What the worker has passed without this session wanting it counts as met.
+                let done = handle.done();
+                state.walk.passed(done.next, done.read);
+                state.take_back();
+                handle.send(Command::Leave(self.id));
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// Writes a control frame as soon as may be.
+    fn say(&self, state: &mut State, frame: &[u8]) {
+        if state.ending.is_some() || state.gone {
+            return;
+        }
+        if state.outbox.control(frame).is_err() {
+            return self.end_now(state, Close::Abuse);
+        }
+        // Most often the socket has room: the frame leaves at once, without anybody being woken.
+        match task::write_once(&self.stream, &mut state.outbox) {
+            Ok(_) if state.outbox.is_empty() => {}
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                state.gone = true;
+                self.take_over(state);
+            }
+            Ok(_) | Err(_) => self.take_over(state),
+        }
+    }
+
+    /// Ends it with a code.
+    pub(crate) fn end(&self, close: Close) {
+        self.end_now(&mut self.state(), close);
+    }
+
+    fn end_now(&self, state: &mut State, close: Close) {
+        if state.ending.is_none() {
+            state.ending = Some(close);
+            state.outbox.end_with(&frame::close(close));
+            self.take_over(state);
+        }
+    }
+
+    /// The connection is gone: nobody writes any more.
+    fn leave(&self) {
+        let mut state = self.state();
+        state.gone = true;
+        self.take_over(&mut state);
+    }
+
+    /// Whether it is ending or gone.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.state();
+        state.ending.is_some() || state.gone
+    }
+
+    /// Tells the client to move, where it can be told; says whether it could.
+    pub(crate) fn go_away(&self, reason: &'static str, within_ms: u64) -> bool {
+        let mut state = self.state();
+        let told = state.control && !std::mem::replace(&mut state.told_to_go, true);
+        if told {
+            self.say(&mut state, &Control::Goaway { reason, within_ms }.frame());
+        }
+        told
+    }
+
+    /// Moves a session that is old enough, and knows how to move, to whichever replica it reaches next.
+    pub(crate) fn grow_old(&self, notice: Duration) {
+        if Instant::now() < self.expires || !self.state().control {
+            return;
+        }
+        let within_ms = u64::try_from(notice.as_millis()).unwrap_or(u64::MAX);
+        if !self.go_away("max_age", within_ms) {
+            self.end(Close::GoingAway);
+        }
+    }
+
+    /// Asks whether the client is still there; a client that has not said anything since the last time is
+    /// taken for gone.
+    pub(crate) fn ping(&self) {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.awaited, true) {
+            state.gone = true;
+            return self.take_over(&mut state);
+        }
+        self.say(&mut state, frame::PING);
+    }
+
+    /// Tells a quiet client up to where there was nothing for it, so that it resumes from there.
+    pub(crate) fn tell_position(&self) {
+        let mut state = self.state();
+        let busy = std::mem::take(&mut state.sent_lately);
+        // A position must not overtake an event that waits for the socket.
+        if !state.control || busy || !state.outbox.is_empty() {
+            return;
+        }
+        if let (Holder::Worker, Some(handle)) = (state.holder, self.engine.workers.get(self.worker)) {
+            let done = handle.done();
+            state.walk.passed(done.next, done.read);
+        }
+        let at = state.walk.cursor();
+        if at.sequence > state.told {
+            state.told = at.sequence;
+            self.say(&mut state, &Control::Position { at }.frame());
+        }
+    }
+
+    /// Tells the client whether this replica hears the broker, where that has changed.
+    pub(crate) fn tell_feed(&self, feed: FeedState) {
+        let mut state = self.state();
+        if state.control && std::mem::replace(&mut state.told_feed, feed) != feed {
+            self.say(&mut state, &Control::status(feed).frame());
+        }
     }
 }

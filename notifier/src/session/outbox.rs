@@ -51,6 +51,17 @@ impl Outbox {
         self.chunk = (!self.runs.is_empty()).then_some(chunk);
     }
 
+    /// The same, but for what the socket took already: `written` bytes of the runs.
+    pub(crate) fn load_rest(&mut self, chunk: Arc<Chunk>, runs: &[Range<u32>], mut written: usize) {
+        let rest = runs.iter().filter_map(|run| {
+            let taken = written.min((run.end - run.start) as usize);
+            written -= taken;
+            // At most the run's length, which is a `u32`.
+            Some(run.start + taken as u32..run.end).filter(|rest| rest.start < rest.end)
+        });
+        self.load(chunk, rest);
+    }
+
     /// Adds a control frame.
     pub(crate) fn control(&mut self, frame: &[u8]) -> Result<(), Full> {
         if self.control.len() + frame.len() > CONTROL_BYTES_WAITING_MAX {
@@ -160,7 +171,7 @@ mod tests {
             let event = format!(r#"{{"n":{sequence}}}"#);
             builder.push(Place { sequence, stored_ms: 1 }, event.as_bytes()).expect("an event");
         }
-        Arc::new(builder.finish().expect("a chunk"))
+        Arc::new(builder.take().expect("a chunk"))
     }
 
     /// Writes up to `most` bytes, as a socket would take them.

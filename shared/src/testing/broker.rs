@@ -117,6 +117,12 @@ impl Broker {
         kill_process(Pid::from_child(process), signal).expect("signalled");
     }
 
+    /// Its process, for those who measure it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the broker runs").id()
+    }
+
     /// Its URL.
     #[must_use]
     pub fn url(&self) -> String {

@@ -12,6 +12,9 @@ pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xA;
 
+/// The header of a client that takes control frames.
+pub(crate) const V1: (&str, &str) = ("Sec-WebSocket-Protocol", "mandrill-live.v1");
+
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// One end of a connection.
@@ -44,6 +47,14 @@ impl Client {
         // The sample of RFC 6455.
         assert!(client.head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{}", client.head);
         client
+    }
+
+    /// Opens a session that takes control frames; returns its `hello` as well.
+    pub(crate) async fn control(address: SocketAddr, path: &str) -> (Client, serde_json::Value) {
+        let mut client = Client::connect(address, path, &[V1]).await;
+        let hello = client.json().await;
+        assert_eq!(hello["_control"], "hello", "{hello}");
+        (client, hello)
     }
 
     /// Sends a handshake and reads the head of the answer.
@@ -89,8 +100,18 @@ impl Client {
         matches!(self.stream.read_buf(&mut self.buffer).await, Ok(count) if count > 0)
     }
 
-    /// The next frame; asserts that the server writes whole, unmasked frames with the shortest lengths.
+    /// The next frame that is not a ping; pings are answered.
     pub(crate) async fn next(&mut self) -> Frame {
+        loop {
+            match self.frame().await {
+                Frame::Ping(payload) => self.send(PONG, &payload).await,
+                other => return other,
+            }
+        }
+    }
+
+    /// The next frame; asserts that the server writes whole, unmasked frames with the shortest lengths.
+    pub(crate) async fn frame(&mut self) -> Frame {
         soon("a frame", async {
             loop {
                 if let Some((opcode, payload)) = self.parse() {
@@ -119,15 +140,18 @@ impl Client {
         Some((first & 0x0F, payload))
     }
 
-    /// The next text message; answers pings on the way.
+    /// The next text message.
     pub(crate) async fn text(&mut self) -> String {
-        loop {
-            match self.next().await {
-                Frame::Text(text) => return text,
-                Frame::Ping(payload) => self.send(PONG, &payload).await,
-                other => panic!("a text, not {other:?}"),
-            }
+        match self.next().await {
+            Frame::Text(text) => text,
+            other => panic!("a text, not {other:?}"),
         }
+    }
+
+    /// The next text message as JSON.
+    pub(crate) async fn json(&mut self) -> serde_json::Value {
+        let text = self.text().await;
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("JSON, not {text}"))
     }
 
     /// The close frame that ends the session; texts before it are passed over.
@@ -135,7 +159,7 @@ impl Client {
         loop {
             match self.next().await {
                 Frame::Close(Some(close)) => return close,
-                Frame::Text(_) | Frame::Ping(_) | Frame::Pong(_) => {}
+                Frame::Text(_) | Frame::Pong(_) => {}
                 other => panic!("a close frame, not {other:?}"),
             }
         }
@@ -149,7 +173,12 @@ impl Client {
     /// Sends any bytes.
     pub(crate) async fn raw(&mut self, bytes: &[u8]) {
         // The server may have closed: what it said is read all the same.
-        let _ = self.stream.write_all(bytes).await;
+        let _ = self.write(bytes).await;
+    }
+
+    /// Sends any bytes; fails where the server has closed.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
     }
 
     /// Says goodbye and waits for the answer.

@@ -18,7 +18,7 @@ use shared::{event, serve, subject};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, V1};
 pub(crate) use gate::Gate;
 
 /// A notifier that runs until it is stopped or dropped.

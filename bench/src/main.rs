@@ -1,0 +1,67 @@
+//! How fast the notifier delivers, beside what there is to compare it with, in one run on one machine:
+//! the floor (one thread that writes ready-made frames) and nats-server's own WebSocket.
+//!
+//! # Layout
+//! `run` orders the cases and prints the report. Each side is a process of its own, so that its processor
+//! time and memory are its own: `floor` and `clients` are this program again, nats-server and the notifier
+//! are what production runs. `event` makes the events, `process` reads the kernel's accounts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench that cannot go on says so")]
+
+mod clients;
+mod event;
+mod floor;
+mod process;
+mod run;
+mod sides;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Measures delivery beside the floor and nats-server's WebSocket")]
+struct Arguments {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Runs all cases and prints the report.
+    Run {
+        /// The notifier's release binary.
+        #[arg(long, default_value = "target/release/notifier")]
+        notifier: PathBuf,
+        /// Only cases whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+    /// The floor: accepts sessions, writes what it is told to.
+    #[command(hide = true)]
+    Floor,
+    /// Many clients.
+    #[command(hide = true)]
+    Clients {
+        #[arg(long)]
+        address: SocketAddr,
+        #[arg(long)]
+        protocol: clients::Protocol,
+        #[arg(long)]
+        sessions: usize,
+        /// The path; `{}` is the session's number.
+        #[arg(long)]
+        path: String,
+    },
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    match Arguments::parse().role {
+        Role::Run { notifier, only } => runtime.block_on(run::run(&notifier, &only)),
+        Role::Floor => floor::run(),
+        Role::Clients { address, protocol, sessions, path } => {
+            runtime.block_on(clients::run(address, protocol, sessions, &path));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Where a new session begins, and what it is told of that.
+//!
+//! **Owns** the judgement of `since`: served from the ring, from the stream behind it, after a wait for a
+//! replica that is behind the client, or not at all, never with wrong events.
+
+use std::sync::Arc;
+
+use shared::close::Close;
+use shared::cursor::Cursor;
+use tokio::time::{Instant, timeout_at};
+
+use crate::chunk::Place;
+use crate::control::Recovered;
+use crate::engine::Engine;
+use crate::filter::wants;
+use crate::metrics::Resumed;
+use crate::params::{Params, Start};
+use crate::ring::{GapReason, Resume};
+use crate::store::StoreError;
+use crate::walk::{Step, Walk};
+
+/// After how long to come again where it cannot be told now.
+const RETRY_SECONDS: u16 = 5;
+
+/// Where a session with these parameters begins.
+///
+/// # Errors
+/// The code to end with where it cannot begin.
+pub(crate) async fn open(engine: &Engine, params: &Params, control: bool) -> Result<(Walk, Recovered), Close> {
+    let not_asked = |walk: Option<Walk>| Ok((walk.ok_or(not_now())?, Recovered::NotAsked));
+    let cursor = match params.start {
+        Start::Head => return not_asked(engine.log.read(Walk::at_head)),
+        Start::Last(count) => {
+            let filter = params.filter.as_ref();
+            return not_asked(engine.log.read(|ring| {
+                let (next, read) = ring.before_last(count, |entry| wants(filter, &entry.labels));
+                Walk::in_ring(ring.epoch(), next, read)
+            }));
+        }
+        Start::Since(cursor) => cursor,
+    };
+    let (recovered, walk, outcome) = match since(engine, &cursor).await? {
+        Since::Ring(next) => {
+            let read = Place { sequence: cursor.sequence, stored_ms: cursor.stored_ms };
+            (Recovered::Yes, Some(Walk::in_ring(cursor.epoch, next, read)), Resumed::FromRing)
+        }
+        Since::Stream => (Recovered::Yes, Some(Walk::from_stream(&cursor)), Resumed::FromStream),
+        Since::Gone(reason) => {
+            let walk = engine.log.read(|ring| Walk::from_oldest(ring.epoch()));
+            (Recovered::No(reason), walk.filter(|_| control), Resumed::Refused)
+        }
+    };
+    engine.metrics.resumed(outcome);
+    // A client that cannot be told is not left with a silent gap.
+    Ok((walk.ok_or(Close::CursorGone)?, recovered))
+}
+
+fn not_now() -> Close {
+    Close::NoRoom { retry_seconds: RETRY_SECONDS }
+}
+
+enum Since {
+    Ring(u64),
+    Stream,
+    Gone(GapReason),
+}
+
+async fn since(engine: &Engine, cursor: &Cursor) -> Result<Since, Close> {
+    let deadline = Instant::now() + engine.limits.lag_timeout;
+    let mut head = engine.log.head();
+    loop {
+        head.mark_unchanged();
+        match engine.log.read(|ring| ring.resume(cursor)).ok_or(not_now())? {
+            Resume::Here(next) => return Ok(Since::Ring(next)),
+            Resume::Behind => return behind(engine, cursor).await,
+            Resume::OtherEpoch => return Ok(Since::Gone(GapReason::Epoch)),
+            // From a replica that has heard more: this one will, or the cursor is of another life after all.
+            Resume::Ahead => match timeout_at(deadline, head.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok(Since::Gone(GapReason::Epoch)),
+            },
+        }
+    }
+}
+
+/// Whether the stream still has everything after the cursor, and the event at it is the client's.
+async fn behind(engine: &Engine, cursor: &Cursor) -> Result<Since, Close> {
+    let walk = Walk::from_stream(cursor);
+    let Some(Step::Behind(request)) = engine.log.read(|ring| walk.clone().step(ring, None)) else {
+        return Err(not_now());
+    };
+    let stretch = match engine.store.stretch(request).await {
+        Ok(stretch) => stretch,
+        Err(StoreError::Busy | StoreError::Away | StoreError::Stream(_)) => return Err(not_now()),
+    };
+    if stretch.epoch != cursor.epoch {
+        return Ok(Since::Gone(GapReason::Epoch));
+    }
+    if stretch.first_kept > cursor.sequence + 1 {
+        return Ok(Since::Gone(GapReason::Retention));
+    }
+    let known = stretch.chunks.iter().find_map(|chunk| chunk.place_of(cursor.sequence));
+    match known {
+        Some(place) if !place.is_same_time(cursor.stored_ms) => Ok(Since::Gone(GapReason::Epoch)),
+        Some(_) | None => Ok(Since::Stream),
+    }
+}
+
+/// The filter as sessions share it.
+pub(crate) fn shared_filter(params: Params) -> Option<Arc<crate::filter::Filter>> {
+    params.filter.map(Arc::new)
+}

@@ -1,0 +1,92 @@
+//! What a session's lock guards.
+//!
+//! **Owns** who writes to the socket, and the little that is remembered for a client. Pure.
+
+use std::sync::Arc;
+
+use shared::close::Close;
+
+use super::Opening;
+use super::outbox::Outbox;
+use crate::filter::Filter;
+use crate::log::FeedState;
+use crate::walk::Walk;
+
+/// One stay with a worker: what belongs to an earlier one means nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held(u32);
+
+/// Who writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Its own task.
+    Task,
+    /// Nobody: it is on its way to the worker, with nothing to write.
+    Joining,
+    /// The worker.
+    Worker,
+}
+
+/// A session's state.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Empty while a worker holds it.
+    pub(super) outbox: Outbox,
+    pub(super) walk: Walk,
+    pub(super) filter: Option<Arc<Filter>>,
+    /// The filter the client asked for, until all of the old one's events are written.
+    pub(super) asked: Option<Option<Arc<Filter>>>,
+    /// Whether the client takes control frames.
+    pub(super) control: bool,
+    pub(super) holder: Holder,
+    pub(super) held: Held,
+    /// Its last frame is in the outbox, or written.
+    pub(super) ending: Option<Close>,
+    /// The connection is.
+    pub(super) gone: bool,
+    /// A ping was sent and nothing has come since.
+    pub(super) awaited: bool,
+    /// The client was told to move.
+    pub(super) told_to_go: bool,
+    /// The last sequence the client has, or was told of.
+    pub(super) told: u64,
+    /// Whether events were sent since the position was last looked at.
+    pub(super) sent_lately: bool,
+    /// What it was told of the feed.
+    pub(super) told_feed: FeedState,
+}
+
+impl State {
+    pub(super) fn new(opening: Opening) -> State {
+        State {
+            told: opening.walk.cursor().sequence,
+            outbox: Outbox::default(),
+            walk: opening.walk,
+            filter: opening.filter,
+            asked: None,
+            control: opening.control,
+            holder: Holder::Task,
+            held: Held(0),
+            ending: None,
+            gone: false,
+            awaited: false,
+            told_to_go: false,
+            sent_lately: false,
+            told_feed: FeedState::Live,
+        }
+    }
+
+    /// Its own task writes from here on.
+    pub(super) fn take_back(&mut self) {
+        self.holder = Holder::Task;
+        self.held = Held(self.held.0.wrapping_add(1));
+    }
+
+    /// Events up to here were sent, or wait in the outbox.
+    pub(super) fn sent(&mut self, sequence: u64) {
+        self.sent_lately = true;
+        if self.filter.is_none() {
+            self.told = sequence;
+        }
+    }
+}

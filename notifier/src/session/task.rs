@@ -1,0 +1,391 @@
+//! A session's own task: reads what its client sends, and writes while the session is behind.
+//!
+//! **Owns** the turns of a session that does not keep up, its way through the stream behind the ring, and
+//! the limits of its slowness. While a worker holds the session, the task sleeps until there is something
+//! to read.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use shared::close::Close;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::inbound::{Fragments, Inbound, ReadEnd, Reader};
+use super::outbox::{Outbox, PIECES_MAX};
+use super::{Holder, Session};
+use crate::control::{self, Asked, Control};
+use crate::filter::FilterBuilder;
+use crate::frame::{self, Opcode};
+use crate::store::StoreError;
+use crate::walk::{Request, Step, Stretch};
+use crate::worker::{Command, Joining};
+
+/// For the rest of a frame that has begun to arrive.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a client to take the close frame and answer it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Writes in a row before other sessions of the same thread get their turn.
+const WRITES_A_TURN_MAX: usize = 16;
+/// Where the broker does not answer a session that catches up.
+const CATCHUP_PAUSE: Duration = Duration::from_millis(500);
+/// After how long to come again where too many catch up.
+const BUSY_RETRY_SECONDS: u16 = 5;
+
+/// What a turn of writing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// A worker writes.
+    Held,
+    /// The socket takes no more for now.
+    Blocked,
+    /// There is more, but others shall have their turn.
+    More,
+    /// The ring has moved on.
+    Behind(Request),
+    /// The last frame was written.
+    Ended(Close),
+    /// The connection is gone.
+    Gone,
+}
+
+type Reading = Pin<Box<dyn Future<Output = (ReadEnd, Fragments)> + Send>>;
+type Catching = Pin<Box<dyn Future<Output = Result<Arc<Stretch>, StoreError>> + Send>>;
+
+/// Runs a session to its end; `unread` is what came with the handshake. Says why it ended, where a close
+/// frame did.
+pub(crate) async fn run(session: &Arc<Session>, unread: Bytes) -> Option<Close> {
+    let ended = serve(session, unread).await;
+    session.leave();
+    if ended.is_some() {
+        linger(&session.stream).await;
+    }
+    ended
+}
+
+async fn serve(session: &Arc<Session>, unread: Bytes) -> Option<Close> {
+    let mut reading = (!unread.is_empty()).then(|| read(session, unread, Fragments::default()));
+    let mut message = Fragments::default();
+    let mut catching: Option<Catching> = None;
+    let mut lag = Lag::default();
+    loop {
+        let turn = if catching.is_some() { session.flush() } else { session.turn(&mut lag) };
+        match turn {
+            Turn::Ended(close) => return Some(close),
+            Turn::Gone => return None,
+            Turn::More => {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Turn::Behind(request) if catching.is_none() => catching = Some(catch_up(session, request)),
+            Turn::Held | Turn::Blocked | Turn::Behind(_) => {}
+        }
+        let limit = session.time_limit(turn, &mut lag);
+        tokio::select! {
+            end = finished(&mut reading) => {
+                reading = None;
+                match end {
+                    (ReadEnd::Idle, fragments) => message = fragments,
+                    (ReadEnd::Gone, _) => return None,
+                    (ReadEnd::Refused(close), _) => session.end(close),
+                }
+            }
+            ready = session.stream.readable(), if reading.is_none() => match ready {
+                Ok(()) => reading = Some(read(session, Bytes::new(), std::mem::take(&mut message))),
+                Err(_) => return None,
+            },
+            ready = session.stream.writable(), if turn == Turn::Blocked => {
+                if ready.is_err() {
+                    return None;
+                }
+            }
+            stretch = caught_up(&mut catching) => {
+                catching = None;
+                session.supply(stretch);
+            }
+            () = reached(limit) => {
+                if session.is_over() {
+                    return None;
+                }
+                if lag.is_too_slow(&session.engine.limits) {
+                    session.end(Close::TooSlow);
+                }
+            }
+            () = session.wake.notified() => {}
+        }
+    }
+}
+
+impl Session {
+    /// Writes until the socket is full or the head is reached, where a worker takes over.
+    fn turn(self: &Arc<Session>, lag: &mut Lag) -> Turn {
+        let mut state = self.state();
+        if state.gone {
+            return Turn::Gone;
+        }
+        if state.holder != Holder::Task {
+            return Turn::Held;
+        }
+        for _ in 0..WRITES_A_TURN_MAX {
+            if state.outbox.is_empty() {
+                if let Some(close) = state.ending {
+                    return Turn::Ended(close);
+                }
+                let state = &mut *state;
+                if let Some(filter) = state.asked.take() {
+                    state.filter = filter;
+                    // The outbox is empty: there is room.
+                    let _ = state.outbox.control(&Control::Filter { at: state.walk.cursor() }.frame());
+                    continue;
+                }
+                let step = self.engine.log.read(|ring| state.walk.step(ring, state.filter.as_deref()));
+                match step.unwrap_or(Step::Head) {
+                    Step::Head => {
+                        *lag = Lag::default();
+                        return self.join(state);
+                    }
+                    Step::Behind(request) => return Turn::Behind(request),
+                    Step::Events(chunk, wanted) => {
+                        if wanted.events > 0 {
+                            self.engine.metrics.delivered(wanted.events as u64, wanted.bytes() as u64);
+                            state.sent(chunk.last().sequence);
+                            state.outbox.load(chunk, wanted.runs);
+                        }
+                    }
+                    Step::Gap(gap) if state.control => {
+                        state.told = gap.before.sequence;
+                        // The outbox is empty: there is room.
+                        let _ = state.outbox.control(&Control::gap(&gap).frame());
+                    }
+                    // A client that knows no gap frame must not be left with a silent one.
+                    Step::Gap(_) => self.end_now(state, Close::TooSlow),
+                }
+            }
+            match write_once(&self.stream, &mut state.outbox) {
+                Ok(written) => lag.took(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Blocked,
+                Err(_) => return Turn::Gone,
+            }
+        }
+        Turn::More
+    }
+
+    /// Writes what is in the outbox only: what comes next is being read from the stream.
+    fn flush(&self) -> Turn {
+        let mut state = self.state();
+        while !state.gone && !state.outbox.is_empty() {
+            match write_once(&self.stream, &mut state.outbox) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Blocked,
+                Err(_) => return Turn::Gone,
+            }
+        }
+        match state.ending {
+            _ if state.gone => Turn::Gone,
+            Some(close) => Turn::Ended(close),
+            None => Turn::Held,
+        }
+    }
+
+    fn join(self: &Arc<Session>, state: &mut super::State) -> Turn {
+        if let (Some(handle), Some(next)) = (self.engine.workers.get(self.worker), state.walk.next_index()) {
+            state.holder = Holder::Joining;
+            let (held, filter) = (state.held, state.filter.clone());
+            handle.send(Command::Join(Joining { session: Arc::clone(self), held, next, filter }));
+        }
+        Turn::Held
+    }
+
+    fn supply(&self, stretch: Result<Arc<Stretch>, StoreError>) {
+        let mut state = self.state();
+        match stretch {
+            Ok(stretch) => match state.walk.supply(stretch) {
+                Some(gap) if state.control => {
+                    state.told = gap.before.sequence;
+                    let _ = state.outbox.control(&Control::gap(&gap).frame());
+                }
+                Some(_) => self.end_now(&mut state, Close::TooSlow),
+                None => {}
+            },
+            Err(StoreError::Busy) => self.end_now(&mut state, Close::NoRoom { retry_seconds: BUSY_RETRY_SECONDS }),
+            // The broker is away or in an election: the session waits, as those at the head do.
+            Err(StoreError::Away | StoreError::Stream(_)) => {}
+        }
+    }
+
+    /// Until when the state a turn has come to may last.
+    fn time_limit(&self, turn: Turn, lag: &mut Lag) -> Option<Instant> {
+        if self.is_over() {
+            return Some(lag.ending_since() + CLOSE_TIMEOUT);
+        }
+        (turn == Turn::Blocked).then(|| lag.window_start() + self.engine.limits.lag_timeout)
+    }
+
+    fn answer(self: &Arc<Session>, inbound: Inbound) -> Result<(), ReadEnd> {
+        let mut state = self.state();
+        state.awaited = false;
+        if state.ending.is_some() {
+            // Only the client's farewell matters now.
+            return if matches!(inbound, Inbound::Close(_)) { Err(ReadEnd::Idle) } else { Ok(()) };
+        }
+        match inbound {
+            Inbound::Text(text) if state.control => {
+                if let Err(detail) = self.obey(&mut state, &text) {
+                    self.say(&mut state, &Control::Error { detail }.frame());
+                }
+            }
+            // Clients of the plain form have nothing to say; the original took any text.
+            Inbound::Text(_) | Inbound::Pong => {}
+            Inbound::Ping(payload) => {
+                let mut pong = BytesMut::with_capacity(payload.len() + frame::HEAD_BYTES_MAX);
+                frame::put(&mut pong, Opcode::Pong, &payload);
+                self.say(&mut state, &pong);
+            }
+            Inbound::Close(payload) => {
+                let mut farewell = BytesMut::with_capacity(payload.len() + frame::HEAD_BYTES_MAX);
+                frame::put(&mut farewell, Opcode::Close, &payload);
+                state.outbox.end_with(&farewell);
+                state.ending = Some(Close::Normal);
+                self.take_over(&mut state);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what a client of the subprotocol asks.
+    fn obey(&self, state: &mut super::State, text: &str) -> Result<(), String> {
+        let Asked::Filter(asked) = control::read(text)?;
+        let builder = FilterBuilder::from_json(&asked).map_err(|error| error.to_string())?;
+        // What is written already went by the old filter; its own task answers at the place of the change.
+        state.asked = Some(builder.build().map(Arc::new));
+        self.take_over(state);
+        Ok(())
+    }
+}
+
+/// Reads all that has arrived and answers it.
+fn read(session: &Arc<Session>, unread: Bytes, message: Fragments) -> Reading {
+    let session = Arc::clone(session);
+    let mut reader = Reader::new(Arc::clone(&session.stream), unread, message);
+    Box::pin(async move {
+        loop {
+            let end = match timeout(FRAME_TIMEOUT, reader.next()).await {
+                Ok(Ok(inbound)) => match session.answer(inbound) {
+                    Ok(()) => continue,
+                    Err(end) => end,
+                },
+                Ok(Err(end)) => end,
+                Err(_) => ReadEnd::Refused(Close::Protocol),
+            };
+            return (end, reader.into_fragments());
+        }
+    })
+}
+
+fn catch_up(session: &Arc<Session>, request: Request) -> Catching {
+    let engine = Arc::clone(&session.engine);
+    Box::pin(async move {
+        let _counted = engine.metrics.catching_up();
+        let stretch = engine.store.stretch(request).await;
+        if matches!(stretch, Err(StoreError::Away | StoreError::Stream(_))) {
+            tokio::time::sleep(CATCHUP_PAUSE).await;
+        }
+        stretch
+    })
+}
+
+/// How much a session that is behind has taken lately.
+#[derive(Debug, Default)]
+struct Lag {
+    window_start: Option<Instant>,
+    taken: usize,
+    ending_since: Option<Instant>,
+}
+
+impl Lag {
+    fn took(&mut self, bytes: usize) {
+        self.taken += bytes;
+    }
+
+    fn window_start(&mut self) -> Instant {
+        *self.window_start.get_or_insert_with(Instant::now)
+    }
+
+    fn ending_since(&mut self) -> Instant {
+        *self.ending_since.get_or_insert_with(Instant::now)
+    }
+
+    /// At the end of a window: whether too little was taken in it. Begins the next.
+    fn is_too_slow(&mut self, limits: &crate::engine::Limits) -> bool {
+        let least = limits.min_rate_bytes as f64 * limits.lag_timeout.as_secs_f64();
+        let taken = std::mem::take(&mut self.taken);
+        self.window_start = None;
+        (taken as f64) < least
+    }
+}
+
+/// One write of what the outbox has; returns the bytes taken.
+pub(super) fn write_once(stream: &TcpStream, outbox: &mut Outbox) -> io::Result<usize> {
+    if outbox.is_empty() {
+        return Ok(0);
+    }
+    let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+    let count = outbox.pieces(&mut pieces);
+    let written = stream.try_write_vectored(pieces.get(..count).unwrap_or_default())?;
+    outbox.advance(written);
+    Ok(written)
+}
+
+/// Lets the client read the close frame: a socket dropped with bytes unread would be reset, and the frame
+/// lost with it.
+async fn linger(stream: &TcpStream) {
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    let mut waste = [0; 512];
+    let _ = timeout(CLOSE_TIMEOUT, async {
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut waste) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    })
+    .await;
+}
+
+async fn finished(reading: &mut Option<Reading>) -> (ReadEnd, Fragments) {
+    match reading {
+        Some(reading) => reading.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn caught_up(catching: &mut Option<Catching>) -> Result<Arc<Stretch>, StoreError> {
+    match catching {
+        Some(catching) => catching.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn reached(limit: Option<Instant>) {
+    match limit {
+        Some(limit) => sleep_until(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends a connection that was upgraded only to be refused.
+pub(crate) async fn refuse(mut stream: TcpStream, close: Close, limit: Duration) {
+    let written = timeout(limit, stream.write_all(&frame::close(close))).await;
+    if let Ok(Ok(())) = written {
+        linger(&stream).await;
+    }
+}

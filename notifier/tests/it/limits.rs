@@ -1,0 +1,113 @@
+//! What one client may take, and what it may not take from others.
+
+use std::time::Duration;
+
+use shared::testing::broker::Broker;
+use shared::testing::{soon, until};
+
+use crate::support::client::{Frame, PING, PONG, masked};
+use crate::support::{Client, Service, Writer, events, expect};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_stops_reading_delays_nobody_and_is_closed_in_time() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("LAG_TIMEOUT", "1s"), ("RING_BYTES", "2MiB")]).await;
+    let mut stuck = service.session().await;
+    let mut good = service.session().await;
+    let all = events(3000);
+    tokio::join!(writer.store_all(&all), expect(&mut good, &all));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    // What the kernel held is still there to be read; then the connection has ended.
+    loop {
+        match stuck.next().await {
+            Frame::Text(_) => {}
+            Frame::Close(close) => {
+                assert_eq!(close.map(|close| close.0), Some(4408));
+                break;
+            }
+            Frame::End => break,
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_session_that_reads_on_gets_everything_also_when_the_ring_has_passed_it() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("RING_BYTES", "1MiB"), ("MIN_RATE_BYTES", "1KiB")]).await;
+    let mut slow = service.session().await;
+    let all = events(6000);
+    writer.store_all(&all).await;
+    for group in all.chunks(500) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        expect(&mut slow, group).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_cut_and_one_that_does_stays() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("PING_INTERVAL", "1s")]).await;
+    let mut dead = service.session().await;
+    let mut alive = service.session().await;
+    for _ in 0..4 {
+        let Frame::Ping(payload) = alive.frame().await else { panic!("a ping") };
+        alive.send(PONG, &payload).await;
+    }
+    assert!(matches!(dead.frame().await, Frame::Ping(_)));
+    assert_eq!(dead.frame().await, Frame::End);
+    let batch = events(3);
+    writer.store_all(&batch).await;
+    expect(&mut alive, &batch).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_that_is_not_read_ends_the_session() {
+    let broker = Broker::start().await;
+    Writer::new(&broker).await;
+    let service = Service::start(&broker).await;
+    let mut client = service.session().await;
+    let flood = masked(0x80 | PING, &[b'x'; 125]).repeat(1000);
+    let ended = async {
+        // It writes and never reads, until the server has had enough.
+        loop {
+            if client.write(&flood).await.is_err() {
+                return;
+            }
+        }
+    };
+    soon("the flood ends", ended).await;
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_sessions_also_behind_a_proxy() {
+    let broker = Broker::start().await;
+    Writer::new(&broker).await;
+    let variables = [("MAX_SESSIONS_PER_IP", "1"), ("TRUSTED_PROXIES", "127.0.0.1")];
+    let service = Service::with(&broker, &variables).await;
+    let from = |address| [("X-Forwarded-For", address)];
+    let first = Client::connect(service.http, "/ws/email/", &from("192.0.2.1")).await;
+    let second = Client::try_connect(service.http, "/ws/email/", &from("192.0.2.1")).await;
+    assert!(second.head.starts_with("HTTP/1.1 429 "), "{}", second.head);
+    assert!(second.head.to_ascii_lowercase().contains("retry-after: 30"), "{}", second.head);
+    Client::connect(service.http, "/ws/email/", &from("192.0.2.2")).await;
+    first.leave().await;
+    until("there is room again", async || {
+        let again = Client::try_connect(service.http, "/ws/email/", &from("192.0.2.1")).await;
+        again.head.starts_with("HTTP/1.1 101 ")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_frame_that_never_ends_is_not_waited_for_for_ever() {
+    let broker = Broker::start().await;
+    Writer::new(&broker).await;
+    let service = Service::start(&broker).await;
+    let mut client = service.session().await;
+    client.raw(&[0x81, 0x85]).await;
+    assert_eq!(client.closed().await.0, 1002);
+}
