@@ -90,6 +90,20 @@ impl Chunk {
         wanted
     }
 
+    /// The events of some runs, each with its text.
+    pub(crate) fn events<'a>(&'a self, wanted: &'a Wanted) -> impl Iterator<Item = (Place, &'a [u8])> {
+        let mut runs = wanted.runs.iter().peekable();
+        self.entries.iter().enumerate().filter_map(move |(index, entry)| {
+            let range = self.range_of(index);
+            while runs.peek().is_some_and(|run| run.end <= range.start) {
+                runs.next();
+            }
+            let inside = runs.peek().is_some_and(|run| run.start <= range.start);
+            let frame = self.frames.get(range.start as usize..range.end as usize)?;
+            inside.then(|| (entry.place, frame::payload(frame)))
+        })
+    }
+
     /// What it costs to keep.
     pub(crate) fn bytes(&self) -> usize {
         let labels: usize = self.entries.iter().map(|entry| entry.labels.bytes()).sum();
@@ -319,6 +333,10 @@ mod tests {
                 for offset in range.start + 1..=range.end {
                     prop_assert_eq!(chunk.frame_end(offset), range.end);
                 }
+                let wanted = chunk.wanted(index as u64 * 2 + 9, None);
+                let (places, texts): (Vec<_>, Vec<_>) = chunk.events(&wanted).unzip();
+                prop_assert_eq!(places.len(), events.len() - index);
+                prop_assert_eq!(texts[0], payload(&chunk, index).as_bytes());
                 let after = chunk.range_after(index as u64 * 2 + 9);
                 prop_assert_eq!(after, range.start..chunk.frames().len() as u32);
             }

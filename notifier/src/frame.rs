@@ -39,6 +39,16 @@ pub(crate) fn put_head(out: &mut impl BufMut, opcode: Opcode, payload_bytes: usi
     }
 }
 
+/// The payload of a whole frame that [`put_head`] began.
+pub(crate) fn payload(frame: &[u8]) -> &[u8] {
+    let head = match frame.get(1) {
+        Some(127) => 10,
+        Some(126) => 4,
+        Some(_) | None => 2,
+    };
+    frame.get(head..).unwrap_or_default()
+}
+
 /// Writes a whole frame.
 pub(crate) fn put(out: &mut impl BufMut, opcode: Opcode, payload: &[u8]) {
     put_head(out, opcode, payload.len());

@@ -13,18 +13,34 @@ use crate::error::Refusal;
 pub(crate) enum Route {
     /// The live socket.
     Live,
+    /// Live events over HTTP.
+    Stream,
+    /// What this replica knows of the whole.
+    Status,
     /// A file of the page, by any method, or nothing.
     Page,
 }
 
 /// The live socket's path.
 const LIVE: &str = "/ws/email";
+const STREAM: &str = "/api/events/stream";
+const STATUS: &str = "/api/status";
+/// What begins so may be called by pages of allowed sites.
+const API: &str = "/api/";
+
+/// Whether a path belongs to the API.
+pub(crate) fn is_api(path: &str) -> bool {
+    path.starts_with(API)
+}
 
 /// The route of a request, with and without the path's last slash.
 pub(crate) fn find(method: &Method, path: &str) -> Result<Route, Refusal> {
     match (plain_path(path), method) {
         (LIVE, &Method::GET) => Ok(Route::Live),
-        (LIVE, _) => Err(Refusal::Method { allow: "GET" }),
+        (STREAM, &Method::GET) => Ok(Route::Stream),
+        (STATUS, &Method::GET | &Method::HEAD) => Ok(Route::Status),
+        (LIVE | STREAM, _) => Err(Refusal::Method { allow: "GET" }),
+        (STATUS, _) => Err(Refusal::Method { allow: "GET, HEAD" }),
         (_, _) => Ok(Route::Page),
     }
 }

@@ -21,18 +21,22 @@ use tokio_util::task::TaskTracker;
 
 use crate::caretaker;
 use crate::config::{Config, NotifierSettings};
+use crate::cors;
 use crate::engine::{Engine, Limits};
 use crate::error::Refusal;
 use crate::feed::{self, Feed};
 use crate::handshake::{Upgrade, offers_control, reads_close_codes_only};
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::opening;
 use crate::page;
-use crate::params::Params;
+use crate::params::{Params, Start};
 use crate::peer::Proxies;
 use crate::registry::Registry;
 use crate::routes::{self, Route};
 use crate::sessions::Sessions;
+use crate::sse;
+use crate::status::Status;
 use crate::store::Store;
 use crate::worker::{Handle, Worker};
 
@@ -55,7 +59,9 @@ pub struct Notifier(Arc<Parts>);
 struct Parts {
     origins: Origins,
     proxies: Proxies,
+    engine: Arc<Engine>,
     sessions: Arc<Sessions>,
+    status: Arc<Status>,
     /// Feed, workers, caretaker: what goes on as long as there are sessions.
     services: TaskTracker,
     services_stop: CancellationToken,
@@ -77,6 +83,8 @@ impl Notifier {
         let (log, metrics, stream) = (Arc::new(Log::new()), Metrics::new(registry), &settings.stream_name);
         let context = feed::context(broker.client(), feed::OPEN_TIMEOUT);
         let readers = settings.catchup_readers;
+        let status = Arc::new(Status::new(context.clone(), stream.clone()));
+        let reports = broker.clone();
         let store = Store::new(broker.client(), context, stream.clone(), readers, metrics.store);
         let ring_bytes = settings.ring_bytes.in_memory();
         let feed = Feed::new(broker, stream.clone(), Arc::clone(&log), ring_bytes, metrics.feed);
@@ -98,11 +106,15 @@ impl Notifier {
         for number in workers() {
             services.spawn(Worker::new(Arc::clone(&engine), number).run(stop.clone()));
         }
-        services.spawn(caretaker::run(engine, sessions_by_slot, stop.clone()));
+        services.spawn(caretaker::run(Arc::clone(&engine), sessions_by_slot, stop.clone()));
+        let listening = Arc::clone(&status);
+        services.spawn(stop.clone().run_until_cancelled_owned(async move { listening.listen(&reports).await }));
         Ok(Notifier(Arc::new(Parts {
             origins: config.origins.clone(),
             proxies: config.proxies.clone(),
+            engine,
             sessions: Arc::new(sessions),
+            status,
             services,
             services_stop: stop,
         })))
@@ -116,12 +128,17 @@ impl Notifier {
         self.0.services.wait().await;
     }
 
-    fn answer(&self, request: &mut Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Refusal> {
+    async fn answer(&self, request: &mut Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Refusal> {
         if !self.0.origins.knows_host(request.headers(), request.uri().host()) {
             return Err(Refusal::Misdirected);
         }
         match routes::find(request.method(), request.uri().path())? {
             Route::Live => self.live(request, peer),
+            Route::Stream => self.stream(request, peer).await,
+            Route::Status => {
+                self.check_page(request)?;
+                Ok(self.0.status.answer(&self.0.engine).await)
+            }
             Route::Page => page::answer(request.uri().path()).ok_or(Refusal::NotFound),
         }
     }
@@ -146,15 +163,33 @@ impl Notifier {
         }
     }
 
+    async fn stream(&self, request: &Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Refusal> {
+        let (mut params, admission) = self.judge(request, peer)?;
+        // A client that reconnects by itself knows better than the URL it was given once.
+        if let Some(id) = request.headers().get("last-event-id") {
+            let cursor = id.to_str().ok().and_then(|text| text.parse().ok());
+            params.start = Start::Since(cursor.ok_or(Refusal::Query("Last-Event-ID is not a cursor".into()))?);
+        }
+        let engine = Arc::clone(&self.0.engine);
+        let opened = Box::pin(opening::open(&engine, &params, true)).await.map_err(|close| Refusal::NoRoom {
+            detail: "the stream cannot be read now",
+            retry_seconds: close.retry_after().map_or(1, |wait| u16::try_from(wait.as_secs()).unwrap_or(u16::MAX)),
+        })?;
+        let draining = self.0.sessions.draining();
+        Ok(sse::answer(engine, opened, opening::shared_filter(params), draining, admission))
+    }
+
+    fn check_page(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+        if self.0.origins.allows_page(request.headers()) { Ok(()) } else { Err(Refusal::ForeignPage) }
+    }
+
     /// Whether a request may become a session, and which.
     fn judge(
         &self,
         request: &Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<(Params, crate::sessions::Admission), Refusal> {
-        if !self.0.origins.allows_page(request.headers()) {
-            return Err(Refusal::ForeignPage);
-        }
+        self.check_page(request)?;
         let params = Params::read(request.uri().query()).map_err(|error| Refusal::Query(error.to_string().into()))?;
         let address = self.0.proxies.client(peer.ip(), request.headers());
         Ok((params, self.0.sessions.admit(address)?))
@@ -177,7 +212,16 @@ fn limits(settings: &NotifierSettings) -> Limits {
 
 impl Handler for Notifier {
     async fn handle(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let mut response = self.answer(&mut request, peer).unwrap_or_else(Refusal::into_response);
+        let origins = &self.0.origins;
+        let is_api = routes::is_api(request.uri().path());
+        let preflight = if is_api { cors::preflight(&request, origins) } else { None };
+        let mut response = match preflight {
+            Some(response) => response,
+            None => self.answer(&mut request, peer).await.unwrap_or_else(Refusal::into_response),
+        };
+        if is_api {
+            cors::allow(response.headers_mut(), request.headers(), origins);
+        }
         if request.method() == Method::HEAD {
             *response.body_mut() = shared::http::empty().into_body();
         }

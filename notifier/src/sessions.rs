@@ -14,7 +14,6 @@ use shared::drain;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::Engine;
@@ -26,6 +25,7 @@ use crate::params::Params;
 use crate::peer::{Crowd, Presence};
 use crate::registry::Registry;
 use crate::session::{self, Opening, Session};
+use crate::sse::Draining;
 
 /// From the answer of a handshake to the socket being ours: the time a client may take to read it.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub(crate) struct Sessions {
     places: Arc<Semaphore>,
     crowd: Arc<Crowd>,
     tasks: TaskTracker,
-    draining: CancellationToken,
+    draining: Draining,
 }
 
 /// A session's right to be, held as long as it is.
@@ -66,13 +66,13 @@ impl Sessions {
             places: Arc::new(Semaphore::new(most as usize)),
             crowd: Crowd::new(most_an_address),
             tasks: TaskTracker::new(),
-            draining: CancellationToken::new(),
+            draining: Draining::default(),
         }
     }
 
     /// A place for one more session of an address.
     pub(crate) fn admit(&self, address: IpAddr) -> Result<Admission, Refusal> {
-        if self.draining.is_cancelled() {
+        if self.draining.signal.is_cancelled() {
             return Err(Refusal::Draining);
         }
         if *self.engine.log.feed().borrow() == FeedState::Starting {
@@ -87,6 +87,11 @@ impl Sessions {
                 retry_seconds: NO_ROOM_RETRY_SECONDS,
             }),
         }
+    }
+
+    /// How streams learn of the end.
+    pub(crate) fn draining(&self) -> Draining {
+        self.draining.clone()
     }
 
     /// Starts the session of a handshake that is being answered.
@@ -124,7 +129,7 @@ impl Sessions {
         let kind = session.kind();
         self.engine.metrics.opened(kind);
         let registered = self.registry.add(Arc::clone(&session));
-        if self.draining.is_cancelled() {
+        if self.draining.signal.is_cancelled() {
             session.end(Close::GoingAway);
         }
         let ended = session::task::run(&session, unread).await;
@@ -145,7 +150,8 @@ impl Sessions {
     /// Takes no more sessions and ends those there are, evenly until `deadline`: their clients connect to
     /// other replicas, and all at once would be too much for those.
     pub(crate) async fn drain(&self, deadline: Instant) {
-        self.draining.cancel();
+        let _ = self.draining.deadline.set(deadline);
+        self.draining.signal.cancel();
         self.tasks.close();
         tokio::select! {
             () = self.tasks.wait() => {}

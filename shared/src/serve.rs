@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -60,6 +61,9 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConn
 const FULL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Clients over the limit that are being told so at once; those beyond are closed without a word.
 const FULL_ANSWERS_MAX: usize = 64;
+/// A peer that takes nothing of what it is sent for this long is gone, also where it still answers as a
+/// machine: an answer that streams would otherwise wait for it for ever.
+const STUCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -133,6 +137,7 @@ impl Server {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return self.refuse(stream) };
         // Answers are written whole: waiting to merge them with later ones would only delay them.
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STUCK_TIMEOUT));
         let handler = handler.clone();
         let service = service_fn(move |request| {
             let handler = handler.clone();

@@ -72,7 +72,10 @@ pub(crate) enum Delivered {
 impl Session {
     pub(crate) fn new(id: u64, stream: TcpStream, engine: Arc<Engine>, opening: Opening) -> Arc<Session> {
         // A kernel that refuses keeps its own bound.
-        let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+        let socket = socket2::SockRef::from(&stream);
+        let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
+        // How long a session may take nothing is its own limit from here on.
+        let _ = socket.set_tcp_user_timeout(None);
         let worker = usize::try_from(id).unwrap_or_default() % engine.workers.len().max(1);
         let state = Mutex::new(State::new(opening));
         // Sessions that came together must not move together.

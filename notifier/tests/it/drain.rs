@@ -1,5 +1,7 @@
 //! Stopping: every session is told, nothing is cut.
 
+use std::time::{Duration, Instant};
+
 use shared::testing::broker::Broker;
 use shared::testing::until;
 
@@ -41,5 +43,49 @@ async fn a_client_that_never_reads_does_not_hold_up_the_end() {
     let service = Service::with(&broker, &[("DRAIN_SECONDS", "2")]).await;
     let _stuck: Client = service.session().await;
     writer.store_all(&vec![format!(r#"{{"x":"{}"}}"#, "x".repeat(100_000)); 100]).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_end_spread_over_the_window_and_those_that_can_are_told_first() {
+    let broker = Broker::start().await;
+    Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("DRAIN_SECONDS", "5")]).await;
+    let mut sessions = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let mut plain = service.session().await;
+        sessions.spawn(async move {
+            assert_eq!(plain.closed().await.0, 1001);
+            Instant::now()
+        });
+    }
+    let (mut told, _) = Client::control(service.http, "/ws/email/").await;
+    let started = Instant::now();
+    service.tell_to_stop();
+    let goaway = told.json().await;
+    assert_eq!((&goaway["_control"], &goaway["reason"]), (&"goaway".into(), &"drain".into()));
+    assert!(started.elapsed() < Duration::from_millis(500), "at once: {:?}", started.elapsed());
+    told.leave().await;
+    let mut ends = Vec::new();
+    while let Some(end) = sessions.join_next().await {
+        ends.push(end.expect("closed with its code").duration_since(started));
+    }
+    ends.sort();
+    // The window is what is left of the drain without the time for farewells: 2.5 seconds.
+    assert!(ends[0] < Duration::from_millis(500), "{ends:?}");
+    assert!(ends[4] > Duration::from_millis(700) && ends[4] < Duration::from_millis(1800), "{ends:?}");
+    assert!(ends[9] > Duration::from_millis(1800), "{ends:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_ends_as_soon_as_the_last_session_has_moved() {
+    let broker = Broker::start().await;
+    Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("DRAIN_SECONDS", "60")]).await;
+    let (mut client, _) = Client::control(service.http, "/ws/email/").await;
+    service.tell_to_stop();
+    assert_eq!(client.json().await["_control"], "goaway");
+    client.leave().await;
     service.stop().await;
 }

@@ -1,6 +1,7 @@
 //! Events reach every session, as they happen.
 
 use shared::testing::broker::Broker;
+use shared::testing::http::get;
 
 use crate::support::{Service, Writer, events, expect, expect_silence};
 
@@ -84,4 +85,31 @@ async fn the_path_works_without_its_last_slash() {
     let batch = events(3);
     writer.store_all(&batch).await;
     expect(&mut client, &batch).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_sessions_have_every_event_in_order() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::start(&broker).await;
+    let batch = std::sync::Arc::new(events(300));
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        let (mut client, batch) = (service.session().await, batch.clone());
+        readers.spawn(async move { expect(&mut client, &batch).await });
+    }
+    writer.store_all(&batch).await;
+    while let Some(read) = readers.join_next().await {
+        read.expect("every session has every event");
+    }
+    let metrics = String::from_utf8(get(service.admin, "/metrics").await.body).expect("text");
+    for line in [
+        "mandrill_live_notifier_deliveries_total 300000",
+        "mandrill_live_notifier_feed_events_total 300",
+        "mandrill_live_notifier_feed_live 1",
+        "mandrill_live_notifier_ring_events 300",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
+    }
+    assert!(metrics.contains("mandrill_live_notifier_delivery_lag_seconds_bucket"), "{metrics}");
 }

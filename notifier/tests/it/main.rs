@@ -9,4 +9,5 @@ mod limits;
 mod live;
 mod protocol;
 mod resume;
+mod sse;
 mod support;

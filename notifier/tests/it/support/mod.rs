@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod gate;
+mod sse;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::{Client, V1};
 pub(crate) use gate::Gate;
+pub(crate) use sse::EventStream;
 
 /// A notifier that runs until it is stopped or dropped.
 pub(crate) struct Service {

@@ -1,0 +1,231 @@
+//! Live events as Server-Sent Events, for programs and for `fetch()`.
+//!
+//! **Owns** the form of the stream and its life: the same log, filters, resume and control frames as the
+//! socket has. It is a body that is asked for its next piece when the connection has room, so a slow reader
+//! costs no memory; the connection's own limit ends one that takes nothing at all.
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::Response;
+use hyper::body::Frame;
+use hyper::header::{self, HeaderName, HeaderValue};
+use shared::cursor::Cursor;
+use shared::drain;
+use shared::http::Body;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::chunk::CHUNK_BYTES;
+use crate::control::{Control, Recovered};
+use crate::engine::Engine;
+use crate::filter::Filter;
+use crate::log::FeedState;
+use crate::metrics::SessionMetrics;
+use crate::sessions::Admission;
+use crate::store::StoreError;
+use crate::walk::{Request, Step, Walk};
+
+/// A silent stream says so much: proxies cut connections that are silent for longer.
+const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+/// Where the broker does not answer a reader that catches up.
+const CATCHUP_PAUSE: Duration = Duration::from_millis(500);
+/// The kind, for the metrics.
+const KIND: &str = "sse";
+
+/// How a stream learns that this replica stops: the signal, and the end of the drain.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Draining {
+    pub(crate) signal: CancellationToken,
+    pub(crate) deadline: Arc<OnceLock<Instant>>,
+}
+
+/// One stream.
+struct Events {
+    engine: Arc<Engine>,
+    walk: Walk,
+    filter: Option<Arc<Filter>>,
+    out: BytesMut,
+    head: watch::Receiver<u64>,
+    feed: watch::Receiver<FeedState>,
+    draining: Draining,
+    expires: Instant,
+    /// When it ends, once the client was told to go.
+    ends: Option<Instant>,
+    told: u64,
+    _open: Open,
+    _admission: Admission,
+}
+
+/// Counted as long as it lives.
+struct Open(SessionMetrics);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closed(KIND, None);
+    }
+}
+
+/// The answer that goes on as long as the client and this replica do.
+pub(crate) fn answer(
+    engine: Arc<Engine>,
+    (walk, recovered): (Walk, Recovered),
+    filter: Option<Arc<Filter>>,
+    draining: Draining,
+    admission: Admission,
+) -> Response<Body> {
+    engine.metrics.opened(KIND);
+    let age = engine.limits.session_max_age.mul_f64(rand::random_range(0.8..1.2));
+    let mut events = Events {
+        told: walk.cursor().sequence,
+        walk,
+        filter,
+        out: BytesMut::new(),
+        head: engine.log.head(),
+        feed: engine.log.feed(),
+        draining,
+        expires: Instant::now() + age,
+        ends: None,
+        _open: Open(engine.metrics.clone()),
+        _admission: admission,
+        engine,
+    };
+    let at = events.walk.cursor();
+    let ping_seconds = COMMENT_INTERVAL.as_secs();
+    events.control(Some(&at), &Control::hello(at, recovered, rand::random(), ping_seconds));
+    let feed = *events.feed.borrow_and_update();
+    if feed != FeedState::Live {
+        events.control(None, &Control::status(feed));
+    }
+    let pieces = stream::unfold(events, |mut events| async move {
+        let piece = events.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(piece)), events))
+    });
+    let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Proxies of nginx's kind hold answers back otherwise.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
+impl Events {
+    /// The next piece; nothing at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            self.head.mark_unchanged();
+            match self.fill() {
+                Some(request) => self.catch_up(request).await,
+                None if self.out.is_empty() => {
+                    if self.ends.is_some_and(|ends| ends <= Instant::now()) {
+                        return None;
+                    }
+                    self.wait().await;
+                }
+                None => {}
+            }
+            if !self.out.is_empty() {
+                return Some(self.out.split().freeze());
+            }
+        }
+    }
+
+    /// Writes what the log has, up to a chunk's size; says what has to be read from the stream.
+    fn fill(&mut self) -> Option<Request> {
+        while self.out.len() < CHUNK_BYTES {
+            let step = self.engine.log.read(|ring| self.walk.step(ring, self.filter.as_deref()));
+            match step.unwrap_or(Step::Head) {
+                Step::Head => return None,
+                Step::Behind(request) if self.out.is_empty() => return Some(request),
+                Step::Behind(_) => return None,
+                Step::Gap(gap) => self.control(Some(&gap.before), &Control::gap(&gap)),
+                Step::Events(chunk, wanted) => {
+                    let epoch = self.walk.cursor().epoch;
+                    for (place, text) in chunk.events(&wanted) {
+                        self.told = place.sequence;
+                        self.put(Some(&place.cursor(epoch)), None, text);
+                    }
+                    self.engine.metrics.delivered(wanted.events as u64, wanted.bytes() as u64);
+                }
+            }
+        }
+        None
+    }
+
+    async fn catch_up(&mut self, request: Request) {
+        let _counted = self.engine.metrics.catching_up();
+        match self.engine.store.stretch(request).await {
+            Ok(stretch) => {
+                if let Some(gap) = self.walk.supply(stretch) {
+                    self.control(Some(&gap.before), &Control::gap(&gap));
+                }
+            }
+            Err(StoreError::Busy | StoreError::Away | StoreError::Stream(_)) => tokio::time::sleep(CATCHUP_PAUSE).await,
+        }
+    }
+
+    /// Waits for something to say.
+    async fn wait(&mut self) {
+        let told_to_go = self.ends.is_some();
+        let comment = Instant::now() + COMMENT_INTERVAL;
+        tokio::select! {
+            _ = self.head.changed() => {}
+            _ = self.feed.changed() => {
+                let state = *self.feed.borrow_and_update();
+                self.control(None, &Control::status(state));
+            }
+            () = self.draining.signal.cancelled(), if !told_to_go => {
+                let left = self.draining.deadline.get().map_or(Duration::ZERO, |deadline| drain::left(*deadline));
+                // Streams end at moments of their own, so that their clients do not come all at once.
+                self.go("drain", left.mul_f64(rand::random_range(0.0..0.8)));
+            }
+            () = sleep_until(self.expires), if !told_to_go => self.go("max_age", self.engine.limits.ping_interval),
+            () = sleep_until(self.ends.unwrap_or(comment)), if told_to_go => {}
+            () = sleep_until(comment) => self.keep_alive(),
+        }
+    }
+
+    fn keep_alive(&mut self) {
+        let at = self.walk.cursor();
+        if at.sequence > self.told {
+            self.told = at.sequence;
+            self.control(Some(&at), &Control::Position { at });
+        } else {
+            self.out.put_slice(b":\n\n");
+        }
+    }
+
+    fn go(&mut self, reason: &'static str, within: Duration) {
+        self.ends = Some(Instant::now() + within);
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        self.control(None, &Control::Goaway { reason, within_ms });
+    }
+
+    fn control(&mut self, id: Option<&Cursor>, control: &Control) {
+        self.put(id, Some("control"), &control.json());
+    }
+
+    /// One event of the stream. Its text is one line: ingest stores events so.
+    fn put(&mut self, id: Option<&Cursor>, kind: Option<&str>, text: &[u8]) {
+        if let Some(id) = id {
+            self.out.put_slice(b"id: ");
+            self.out.put_slice(id.encode(&mut [0; shared::cursor::CURSOR_LENGTH]).as_bytes());
+            self.out.put_u8(b'\n');
+        }
+        if let Some(kind) = kind {
+            self.out.put_slice(b"event: ");
+            self.out.put_slice(kind.as_bytes());
+            self.out.put_u8(b'\n');
+        }
+        self.out.put_slice(b"data: ");
+        // A line break from another publisher must not end the event early: it is white space in JSON.
+        self.out.extend(text.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+        self.out.put_slice(b"\n\n");
+    }
+}

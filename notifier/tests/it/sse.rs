@@ -1,0 +1,129 @@
+//! `GET /api/events/stream`, `GET /api/status`, and who may call them.
+
+use shared::testing::broker::Broker;
+use shared::testing::http::{get, send};
+use shared::testing::until;
+
+use crate::support::{EventStream, Service, Writer, events, parts};
+
+async fn service(variables: &[(&str, &str)]) -> (Broker, Writer, Service) {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, variables).await;
+    (broker, writer, service)
+}
+
+/// Reads these events; returns the last one's id.
+async fn read(stream: &mut EventStream, expected: &[String]) -> String {
+    let mut last = String::new();
+    for wanted in expected {
+        let message = stream.next().await.expect("an event");
+        let (cursor, _, text) = parts(&message.data);
+        assert_eq!((&text, message.event), (wanted, None));
+        last = message.id.expect("an id");
+        assert_eq!(last, cursor.to_string());
+    }
+    last
+}
+
+#[tokio::test]
+async fn events_come_as_they_happen_and_a_reader_resumes_by_their_id() {
+    let (_broker, writer, service) = service(&[]).await;
+    let all = events(60);
+    let (mut stream, hello) = EventStream::open(service.http, "/api/events/stream", &[]).await;
+    let head = stream.head.to_ascii_lowercase();
+    assert!(head.contains("content-type: text/event-stream"), "{head}");
+    assert!(head.contains("x-accel-buffering: no") && head.contains("cache-control: no-store"), "{head}");
+    assert_eq!(hello.event.as_deref(), Some("control"));
+    writer.store_all(&all[..20]).await;
+    let id = read(&mut stream, &all[..20]).await;
+    drop(stream);
+    writer.store_all(&all[20..40]).await;
+    let (mut stream, hello) = EventStream::open(service.http, "/api/events/stream/", &[("Last-Event-ID", &id)]).await;
+    assert_eq!(hello.json()["recovered"], true);
+    writer.store_all(&all[40..]).await;
+    read(&mut stream, &all[20..]).await;
+}
+
+#[tokio::test]
+async fn filters_and_the_newest_events_are_asked_for_as_on_the_socket() {
+    let (_broker, writer, service) = service(&[]).await;
+    let all: Vec<String> =
+        (0..9).map(|n| format!(r#"{{"event":"{}","n":{n}}}"#, ["open", "click", "send"][n % 3])).collect();
+    writer.store_all(&all).await;
+    until("they have come", async || get(service.http, "/api/status").await.json()["ring"]["events"] == 9).await;
+    let (mut stream, _) = EventStream::open(service.http, "/api/events/stream?last=2&event=click", &[]).await;
+    read(&mut stream, &[all[4].clone(), all[7].clone()]).await;
+    assert_eq!(get(service.http, "/api/events/stream?evnet=open").await.status, 400);
+    assert_eq!(send(service.http, "POST", "/api/events/stream", &[], b"").await.status, 405);
+}
+
+#[tokio::test]
+async fn a_stream_made_anew_and_a_broker_that_is_away_are_said() {
+    let (mut broker, writer, service) = service(&[]).await;
+    let (mut stream, _) = EventStream::open(service.http, "/api/events/stream", &[]).await;
+    let batch = events(5);
+    writer.store_all(&batch).await;
+    read(&mut stream, &batch).await;
+    broker.kill();
+    let stalled = stream.next().await.expect("news").json();
+    assert_eq!((&stalled["_control"], &stalled["feed"]), (&"status".into(), &"stalled".into()));
+    let status = get(service.http, "/api/status").await.json();
+    assert_eq!(status["feed"]["state"], "stalled");
+    broker.restart().await;
+    assert_eq!(stream.next().await.expect("news").json()["feed"], "live");
+}
+
+#[tokio::test]
+async fn a_stream_is_told_that_the_replica_stops() {
+    let (_broker, _writer, service) = service(&[]).await;
+    let (mut stream, _) = EventStream::open(service.http, "/api/events/stream", &[]).await;
+    service.tell_to_stop();
+    let goaway = stream.next().await.expect("a farewell").json();
+    assert_eq!((&goaway["_control"], &goaway["reason"]), (&"goaway".into(), &"drain".into()));
+    assert_eq!(stream.next().await, None);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_status_tells_what_is_kept_and_what_ingest_reports() {
+    let (broker, writer, service) = service(&[]).await;
+    writer.store_all(&events(7)).await;
+    let client = broker.client().await;
+    let report = r#"{"replica":"one","last_refusal":{"name":"signature"}}"#;
+    until("the report has come", async || {
+        client.publish("mandrill.status.ingest", report.into()).await.expect("published");
+        client.publish("mandrill.status.ingest", "nonsense".into()).await.expect("published");
+        !get(service.http, "/api/status").await.json()["ingest"].as_array().expect("a list").is_empty()
+    })
+    .await;
+    until("the span is fresh", async || get(service.http, "/api/status").await.json()["stream"]["messages"] == 7).await;
+    let answer = get(service.http, "/api/status/").await;
+    let status = answer.json();
+    assert_eq!((&status["feed"]["state"], &status["ring"]["events"]), (&"live".into(), &7.into()));
+    assert_eq!(status["ingest"][0]["last_refusal"]["name"], "signature");
+    assert_eq!(status["ingest"].as_array().map(Vec::len), Some(1));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn pages_of_allowed_sites_may_call_the_api_and_others_may_not() {
+    let variables = [("PUBLIC_URLS", "http://localhost"), ("ALLOWED_ORIGINS", "https://app.example.com")];
+    let (_broker, _writer, service) = service(&variables).await;
+    let call = async |method: &str, origin: &str| {
+        let headers = [("Origin", origin), ("Access-Control-Request-Method", "GET")];
+        send(service.http, method, "/api/status", &headers, b"").await
+    };
+    let allowed = call("GET", "https://app.example.com").await;
+    assert_eq!(allowed.status, 200);
+    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://app.example.com"));
+    assert_eq!(allowed.header("access-control-expose-headers"), Some("Retry-After"));
+    assert_eq!(allowed.header("vary"), Some("Origin"));
+    let preflight = call("OPTIONS", "https://app.example.com").await;
+    assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (204, Some("GET, HEAD")));
+    for method in ["GET", "OPTIONS"] {
+        let foreign = call(method, "https://evil.example.net").await;
+        assert!(matches!(foreign.status, 403 | 405), "{method}: {}", foreign.status);
+        assert_eq!(foreign.header("access-control-allow-origin"), None);
+    }
+}
