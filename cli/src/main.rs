@@ -5,7 +5,9 @@
 // This program alone talks to a terminal; the services write logs.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod client;
 mod send;
+mod tail;
 mod up;
 
 use std::process::ExitCode;
@@ -24,6 +26,8 @@ struct Arguments {
 enum Verb {
     /// Run both services in one process, on one origin; configured by environment variables
     Up,
+    /// Follow events as they happen, or wait for one
+    Tail(tail::Tail),
     /// Post batches of made-up events to a webhook, as Mandrill would
     Send(send::Send),
 }
@@ -32,6 +36,7 @@ enum Verb {
 async fn main() -> ExitCode {
     match Arguments::parse().verb {
         Verb::Up => up::run().await,
+        Verb::Tail(arguments) => tail::run(arguments).await,
         Verb::Send(arguments) => send::run(arguments).await,
     }
 }

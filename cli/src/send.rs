@@ -4,7 +4,7 @@
 //! the events are made by `shared::synthetic`. Nothing is sent again: what a webhook does with a batch
 //! the first time is what this shows. Tested in `tests/send.rs`.
 
-mod hook;
+pub(crate) mod hook;
 mod tally;
 
 use std::fmt;

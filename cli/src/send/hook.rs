@@ -1,18 +1,15 @@
 //! One request to a webhook, and what its answer means.
 
-use std::error::Error;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::http::uri::Scheme;
 use hyper::{Response, StatusCode, Uri, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::{self, Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::client::legacy;
 use serde::Deserialize;
 use shared::synthetic::Request;
+
+use crate::client::{Client, Unusable, cause};
 
 /// Longer than any commit may take, so that the service's own answer is the one that is seen.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -20,62 +17,36 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A webhook's address and the connections to it.
-pub(super) struct Hook {
+pub(crate) struct Hook {
     url: Uri,
-    client: Connections,
-}
-
-/// The system's certificates are read for `https` only: without any there is still plain HTTP.
-enum Connections {
-    Plain(Client<HttpConnector, Full<Bytes>>),
-    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
-}
-
-/// Why there can be no request at all.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unusable {
-    #[error("--url {0}: give a whole address, like http://127.0.0.1:8000/api/hook/")]
-    Url(Uri),
-    #[error("cannot read this system's certificates, which https needs ({0}): install ca-certificates")]
-    Certificates(std::io::Error),
+    client: Client,
 }
 
 /// What the service counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct Counts {
-    pub(super) accepted: u64,
-    pub(super) duplicates: u64,
-    pub(super) rejected: u64,
+pub(crate) struct Counts {
+    pub(crate) accepted: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) rejected: u64,
 }
 
 /// Why a batch was not taken. Equal ones are reported once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Refusal {
-    pub(super) what: String,
-    pub(super) detail: String,
-    pub(super) advice: &'static str,
+pub(crate) struct Refusal {
+    pub(crate) what: String,
+    pub(crate) detail: String,
+    pub(crate) advice: &'static str,
     /// No connection could be made at all.
-    pub(super) unreachable: bool,
+    pub(crate) unreachable: bool,
 }
 
 impl Hook {
-    pub(super) fn new(url: Uri) -> Result<Hook, Unusable> {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new());
-        let client = match url.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => Connections::Plain(client.build(tcp)),
-            Some(scheme) if *scheme == Scheme::HTTPS => {
-                tcp.enforce_http(false);
-                let tls = HttpsConnectorBuilder::new().with_native_roots().map_err(Unusable::Certificates)?;
-                Connections::Tls(client.build(tls.https_only().enable_http1().wrap_connector(tcp)))
-            }
-            _ => return Err(Unusable::Url(url)),
-        };
+    pub(crate) fn new(url: Uri) -> Result<Hook, Unusable> {
+        let client = Client::new(&url)?;
         Ok(Hook { url, client })
     }
 
-    pub(super) async fn post(&self, request: Request) -> Result<Counts, Refusal> {
+    pub(crate) async fn post(&self, request: Request) -> Result<Counts, Refusal> {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(Refusal::new(
@@ -97,10 +68,7 @@ impl Hook {
         let post = post
             .body(Full::from(request.body))
             .map_err(|error| Refusal::new("no request", error.to_string(), "Check --url."))?;
-        let answer = match &self.client {
-            Connections::Plain(client) => client.request(post).await,
-            Connections::Tls(client) => client.request(post).await,
-        };
+        let answer = self.client.request(post).await;
         read(answer.map_err(Refusal::from)?).await
     }
 }
@@ -156,17 +124,13 @@ impl Refusal {
 
 impl From<legacy::Error> for Refusal {
     fn from(error: legacy::Error) -> Refusal {
-        // The outermost only says "client error"; the innermost is what the system or TLS said.
-        let mut cause: &dyn Error = &error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
+        let cause = cause(&error);
         if error.is_connect() {
             let advice = "Check --url, and that the service runs there: `make run` starts one on this machine.";
-            return Refusal { unreachable: true, ..Refusal::new("no connection", cause.to_string(), advice) };
+            return Refusal { unreachable: true, ..Refusal::new("no connection", cause, advice) };
         }
         let advice = "The service may have stored the batch all the same; look at its log.";
-        Refusal::new("connection lost", cause.to_string(), advice)
+        Refusal::new("connection lost", cause, advice)
     }
 }
 
