@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header;
 use hyper::{Method, Request, Response};
 use prometheus_client::registry::Registry as MetricsRegistry;
 use shared::admin::Readiness;
@@ -139,7 +140,10 @@ impl Notifier {
                 self.check_page(request)?;
                 Ok(self.0.status.answer(&self.0.engine).await)
             }
-            Route::Page => page::answer(request.uri().path()).ok_or(Refusal::NotFound),
+            Route::Page => {
+                let known = request.headers().get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+                page::answer(request.method(), request.uri().path(), known).ok_or(Refusal::NotFound)
+            }
         }
     }
 
