@@ -1,8 +1,9 @@
-//! How fast the notifier delivers, beside what there is to compare it with, in one run on one machine:
-//! the floor (one thread that writes ready-made frames) and nats-server's own WebSocket.
+//! Measurements, side by side in one run on one machine. A machine's own speed wanders, so what counts is
+//! the ratio of two rows of one run. Everything runs on loopback, beside a real `nats-server`.
 //!
 //! # Layout
-//! `run` orders the cases and prints the report. Each side is a process of its own, so that its processor
+//! How fast the notifier delivers, beside the floor (one thread that writes ready-made frames) and
+//! nats-server's own WebSocket: `run` orders the cases and prints the report. Each side is a process of its own, so that its processor
 //! time and memory are its own: `floor` and `clients` are this program again, nats-server and the notifier
 //! are what production runs. `event` makes the events, `process` reads the kernel's accounts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench that cannot go on says so")]
@@ -13,6 +14,7 @@ mod floor;
 mod process;
 mod run;
 mod sides;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,6 +39,13 @@ enum Role {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// What it costs to store webhooks, with and without group commit.
+    Ingest(webhooks::batches::Options),
+    /// Atomic batches beside single publishes, by size.
+    Crossing,
+    /// A webhook without group commit.
+    #[command(hide = true)]
+    Singly,
     /// The floor: accepts sessions, writes what it is told to.
     #[command(hide = true)]
     Floor,
@@ -59,6 +68,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     match Arguments::parse().role {
         Role::Run { notifier, only } => runtime.block_on(run::run(&notifier, &only)),
+        Role::Ingest(options) => runtime.block_on(webhooks::batches::run(options)),
+        Role::Crossing => runtime.block_on(webhooks::crossing::run()),
+        Role::Singly => tokio::runtime::Runtime::new().expect("a runtime").block_on(webhooks::singly::run()),
         Role::Floor => floor::run(),
         Role::Clients { address, protocol, sessions, path } => {
             runtime.block_on(clients::run(address, protocol, sessions, &path));

@@ -18,8 +18,9 @@ use crate::error::Refusal;
 const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first to the last piece: 64 MiB at 4 Mbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(120);
-/// Reserved at once for a body whose length is announced; the rest as it comes.
-const RESERVE_MAX: usize = 256 << 10;
+/// Reserved at once for a body whose length is announced: a full batch. The kernel gives no memory for
+/// what was reserved and never written.
+const RESERVE_MAX: usize = 4 << 20;
 /// What is still read of a body after its refusal, so that the sender sees the answer and not a reset.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,24 +1,28 @@
 //! Group commit: requests that arrive while a commit is under way share the next one.
 //!
+//! One commit is under way at a time. The broker stores a stream's batches one after the other, each at a
+//! price that hardly depends on its size: two at once are two small ones (`make bench`, "crossing").
+//!
 //! **Owns** how requests become groups and how each gets its own answer back. **May not touch** the
 //! broker. With fsync before every acknowledgement, a commit costs the same for one event as for a
 //! hundred: this is what makes many small webhooks fast.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::{Journal, Message, Stored};
 use crate::batch::EventId;
 use crate::error::NotStored;
 
-/// Commits under way at once: one is written to disk while the next is sent.
-const LANES: usize = 2;
 /// Events of one group, but for a single larger request.
 const GROUP_EVENTS_MAX: usize = 1000;
+/// How long a group waits for as many requests as the last one had: this part of what the last commit
+/// took, and no longer than the most. A request that is alone does not wait.
+const GATHER_SHARE: u32 = 4;
+const GATHER_MAX: Duration = Duration::from_millis(2);
 /// Past a group's deadline, for its answers to come back.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
 
@@ -48,7 +52,7 @@ impl Committer {
     /// Starts committing. `requests_max` may wait at once.
     pub fn start(journal: impl Journal, requests_max: usize) -> Committer {
         let (jobs, waiting) = mpsc::channel(requests_max);
-        tokio::spawn(run(Arc::new(journal), waiting));
+        tokio::spawn(run(journal, waiting));
         Committer { jobs }
     }
 
@@ -71,9 +75,16 @@ impl Committer {
     }
 }
 
-async fn run<J: Journal>(journal: Arc<J>, mut waiting: mpsc::Receiver<Job>) {
-    let lanes = Arc::new(Semaphore::new(LANES));
+/// What the last group teaches about the next: senders that wait for their answers come again together.
+#[derive(Debug, Default)]
+struct Pace {
+    requests: usize,
+    took: Duration,
+}
+
+async fn run(journal: impl Journal, mut waiting: mpsc::Receiver<Job>) {
     let mut left_over = None;
+    let mut pace = Pace::default();
     loop {
         let first = match left_over.take() {
             Some(job) => job,
@@ -82,25 +93,33 @@ async fn run<J: Journal>(journal: Arc<J>, mut waiting: mpsc::Receiver<Job>) {
                 None => return,
             },
         };
-        // While every lane is busy, requests gather in the channel. The semaphore is never closed.
-        let Ok(lane) = Arc::clone(&lanes).acquire_owned().await else { return };
-        let mut events = first.messages.len();
         let mut jobs = vec![first];
-        while events < GROUP_EVENTS_MAX {
-            let Ok(job) = waiting.try_recv() else { break };
-            events += job.messages.len();
-            if events > GROUP_EVENTS_MAX {
-                left_over = Some(job);
-                break;
-            }
-            jobs.push(job);
-        }
-        let journal = Arc::clone(&journal);
-        tokio::spawn(async move {
-            commit(&*journal, jobs).await;
-            drop(lane);
-        });
+        left_over = gather(&mut jobs, &mut waiting, &pace).await;
+        let requests = jobs.len();
+        let started = Instant::now();
+        commit(&journal, jobs).await;
+        pace = Pace { requests, took: started.elapsed() };
     }
+}
+
+/// Adds what waits, and what is about to come: under load the senders just answered are on their way
+/// again, and a commit without them would make them wait for two. Gives back a job that would be too much.
+async fn gather(jobs: &mut Vec<Job>, waiting: &mut mpsc::Receiver<Job>, pace: &Pace) -> Option<Job> {
+    let mut events = jobs[0].messages.len();
+    let patience = Instant::now() + (pace.took / GATHER_SHARE).min(GATHER_MAX);
+    while events < GROUP_EVENTS_MAX {
+        let job = match waiting.try_recv() {
+            Ok(job) => job,
+            Err(_) if jobs.len() >= pace.requests => return None,
+            Err(_) => tokio::time::timeout_at(patience, waiting.recv()).await.ok().flatten()?,
+        };
+        events += job.messages.len();
+        if events > GROUP_EVENTS_MAX {
+            return Some(job);
+        }
+        jobs.push(job);
+    }
+    None
 }
 
 async fn commit(journal: &impl Journal, jobs: Vec<Job>) {
@@ -165,8 +184,8 @@ mod tests {
     use crate::batch;
     use bytes::Bytes;
     use std::collections::HashSet;
-    use std::sync::Mutex;
-    use tokio::sync::Notify;
+    use std::sync::{Arc, Mutex};
+    use tokio::sync::{Notify, Semaphore};
 
     /// A journal in memory that commits when it is let.
     #[derive(Default)]
@@ -175,14 +194,14 @@ mod tests {
         stored: Mutex<HashSet<EventId>>,
         refused: Mutex<HashSet<EventId>>,
         begun: Notify,
-        go: Semaphore0,
+        go: Allowed,
     }
 
-    struct Semaphore0(Semaphore);
+    struct Allowed(Semaphore);
 
-    impl Default for Semaphore0 {
+    impl Default for Allowed {
         fn default() -> Self {
-            Semaphore0(Semaphore::new(0))
+            Allowed(Semaphore::new(0))
         }
     }
 
@@ -223,18 +242,15 @@ mod tests {
             let committer = committer.clone();
             tokio::spawn(async move { commit(&committer, batch).await })
         };
-        let mut posts = Vec::new();
-        for lane in [r#"[{"lane":1}]"#, r#"[{"lane":2}]"#] {
-            posts.push(post(lane));
-            journal.begun.notified().await;
-        }
+        let mut posts = vec![post(r#"[{"first":1}]"#)];
+        journal.begun.notified().await;
         posts.extend([r#"[{"a":1}]"#, r#"[{"a":2},{"a":3}]"#, r#"[{"a":4}]"#].map(post));
         tokio::task::yield_now().await;
-        journal.go.0.add_permits(3);
+        journal.go.0.add_permits(2);
         for post in posts {
             post.await.unwrap().unwrap();
         }
-        assert_eq!(*journal.appends.lock().unwrap(), [1, 1, 4]);
+        assert_eq!(*journal.appends.lock().unwrap(), [1, 4]);
     }
 
     #[tokio::test]

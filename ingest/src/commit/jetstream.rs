@@ -28,8 +28,8 @@ const BATCH_MESSAGES_MAX: usize = 1000;
 /// Bytes of one atomic batch: the server stages it whole.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 /// From here on one atomic batch is quicker than as many publishes, each with an fsync of its own
-/// (measured by `make bench`).
-const BATCH_MESSAGES_MIN: usize = 8;
+/// (`make bench`, "crossing").
+const BATCH_MESSAGES_MIN: usize = 16;
 /// One attempt. A leader that stepped down may never answer; the next attempt finds the new one.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between attempts.
