@@ -1,7 +1,7 @@
 # The verbs of this repository, for people and for CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint fmt screenshot
+.PHONY: help run demo test bench bench-ingest bench-notifier lint fmt screenshot
 
 # Where `make run` listens; a wildcard address is reached on loopback.
 HTTP_ADDR ?= 127.0.0.1:8000
@@ -21,6 +21,18 @@ demo: ## Send sample events to `make run` (EVENTS=200, RATE=20 a second)
 
 test: ## Check formatting, lint, and run every test, the browser's included
 	@scripts/test.sh
+
+bench: ## Measure storing and delivering, side by side with what they are built on
+	@$(MAKE) --no-print-directory bench-ingest bench-notifier
+
+bench-ingest: ## ... only storing: beside a bare client, and with and without group commit
+	@cargo build --quiet --release --locked --package ingest --package bench
+	@NATS_SERVER=$$(python3 scripts/nats_server.py) target/release/bench ingest
+	@NATS_SERVER=$$(python3 scripts/nats_server.py) target/release/bench crossing
+
+bench-notifier: ## ... only delivering: beside the floor and nats-server's WebSocket (ONLY=batch for some cases)
+	@cargo build --quiet --release --locked --package notifier --package bench
+	@NATS_SERVER=$$(python3 scripts/nats_server.py) target/release/bench run --only "$(ONLY)"
 
 lint: ## Check formatting and lint, with warnings as errors
 	cargo fmt --check

@@ -1,7 +1,7 @@
 //! Many clients in one process: connect, then count events and how old they are.
 //!
-//! It prints `ready`, then obeys lines on its input: `expect N` prints a [`Report`] once N events have come
-//! since the last one. Events are found by the mark in their text, whatever protocol carries them.
+//! It prints `ready`, then obeys lines on its input: `expect N` prints `reached` once N more events have come,
+//! `report` prints a [`Report`] of all. Events are found by the mark in their text, whatever carries them.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -37,7 +37,7 @@ pub(crate) struct Report {
 }
 
 /// Connections being made at once: more would overrun the listener's queue.
-const CONNECTING_MAX: usize = 64;
+pub(crate) const CONNECTING_MAX: usize = 64;
 /// What one read takes.
 const READ_BYTES: usize = 256 << 10;
 /// Ages are counted by tens of microseconds, up to twenty seconds.
@@ -46,6 +46,8 @@ const AGES: usize = 2_000_000;
 
 struct Counts {
     events: Cell<u64>,
+    /// All that was asked for so far.
+    asked: Cell<u64>,
     expected: Cell<u64>,
     reached: Notify,
     ages: RefCell<Vec<u32>>,
@@ -56,6 +58,7 @@ struct Counts {
 pub(crate) async fn run(address: SocketAddr, protocol: Protocol, sessions: usize, path: &str) {
     let counts = Rc::new(Counts {
         events: Cell::new(0),
+        asked: Cell::new(0),
         expected: Cell::new(u64::MAX),
         reached: Notify::new(),
         ages: RefCell::new(vec![0; AGES]),
@@ -87,16 +90,22 @@ pub(crate) async fn run(address: SocketAddr, protocol: Protocol, sessions: usize
 async fn obey(counts: &Counts) {
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await.expect("a line") {
-        let expected = line.strip_prefix("expect ").and_then(|count| count.parse().ok()).expect("expect N");
+        if line == "report" {
+            println!("{}", serde_json::to_string(&counts.report()).expect("a report"));
+            continue;
+        }
+        let more: u64 = line.strip_prefix("expect ").and_then(|count| count.parse().ok()).expect("expect N");
+        let expected = counts.asked.get() + more;
+        counts.asked.set(expected);
         counts.expected.set(expected);
         while counts.events.get() < expected {
             counts.reached.notified().await;
         }
-        println!("{}", serde_json::to_string(&counts.report()).expect("a report"));
+        println!("reached");
     }
 }
 
-async fn connect(address: SocketAddr, protocol: Protocol, path: &str) -> TcpStream {
+pub(crate) async fn connect(address: SocketAddr, protocol: Protocol, path: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.expect("connected");
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -175,9 +184,8 @@ impl Counts {
     }
 
     fn report(&self) -> Report {
-        let events = self.events.replace(0);
-        self.expected.set(u64::MAX);
-        let mut ages = self.ages.borrow_mut();
+        let events = self.events.get();
+        let ages = self.ages.borrow();
         let at = |share: f64| {
             let mut left = (events as f64 * share).ceil() as u64;
             let found = ages.iter().position(|count| {
@@ -186,9 +194,7 @@ impl Counts {
             });
             found.unwrap_or_default() as u64 * AGE_STEP_US
         };
-        let report = Report { events, p50_us: at(0.5), p99_us: at(0.99), max_us: at(1.0) };
-        ages.fill(0);
-        report
+        Report { events, p50_us: at(0.5), p99_us: at(0.99), max_us: at(1.0) }
     }
 }
 

@@ -2,15 +2,16 @@
 //! the ratio of two rows of one run. Everything runs on loopback, beside a real `nats-server`.
 //!
 //! # Layout
-//! How fast the notifier delivers, beside the floor (one thread that writes ready-made frames) and
-//! nats-server's own WebSocket: `run` orders the cases and prints the report. Each side is a process of its own, so that its processor
-//! time and memory are its own: `floor` and `clients` are this program again, nats-server and the notifier
+//! `webhooks` measures ingest. How fast the notifier delivers, beside the floor (one thread that writes
+//! ready-made frames) and nats-server's own WebSocket: `run` orders the cases and prints the report. Each side is a process of its own, so that its processor
+//! time and memory are its own: `floor`, `clients` and `movers` are this program again, nats-server and the notifier
 //! are what production runs. `event` makes the events, `process` reads the kernel's accounts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench that cannot go on says so")]
 
 mod clients;
 mod event;
 mod floor;
+mod movers;
 mod process;
 mod run;
 mod sides;
@@ -62,6 +63,16 @@ enum Role {
         #[arg(long)]
         path: String,
     },
+    /// Clients that come back.
+    #[command(hide = true)]
+    Movers {
+        #[arg(long)]
+        first: SocketAddr,
+        #[arg(long)]
+        second: SocketAddr,
+        #[arg(long)]
+        sessions: usize,
+    },
 }
 
 fn main() {
@@ -75,5 +86,6 @@ fn main() {
         Role::Clients { address, protocol, sessions, path } => {
             runtime.block_on(clients::run(address, protocol, sessions, &path));
         }
+        Role::Movers { first, second, sessions } => runtime.block_on(movers::run(first, second, sessions)),
     }
 }

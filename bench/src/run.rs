@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::clients::{Protocol, Report};
 use crate::event::{event, subject};
 use crate::process::{cpu, resident};
-use crate::sides::{Clients, Floor, Notifier, broker};
+use crate::sides::{Clients, Floor, Movers, Notifier, broker};
 
 /// One way of sending the same events.
 #[derive(Debug, Clone, Copy)]
@@ -36,29 +36,20 @@ const CASES: [Case; 4] = [
 /// What a side did in a case.
 #[derive(Debug, Default, Clone)]
 struct Outcome {
-    deliveries: u64,
     cpu: Duration,
     elapsed: Duration,
     ages: Report,
 }
 
 impl Outcome {
-    fn add(&mut self, round: &Report) {
-        self.deliveries += round.events;
-        // Rounds are alike: the middle one stands for all, the worst for the worst.
-        self.ages.p50_us = if self.ages.p50_us == 0 { round.p50_us } else { (self.ages.p50_us + round.p50_us) / 2 };
-        self.ages.p99_us = self.ages.p99_us.max(round.p99_us);
-        self.ages.max_us = self.ages.max_us.max(round.max_us);
-    }
-
     fn cpu_us(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.deliveries.max(1) as f64
+        self.cpu.as_secs_f64() * 1e6 / self.ages.events.max(1) as f64
     }
 
     fn print(&self, case: &str, side: &str) {
         println!(
             "{case:14} {side:9} {:9.0}/s  {:7.3} us cpu  p50 {:8.2} ms  p99 {:8.2} ms  max {:8.2} ms",
-            self.deliveries as f64 / self.elapsed.as_secs_f64(),
+            self.ages.events as f64 / self.elapsed.as_secs_f64(),
             self.cpu_us(),
             self.ages.p50_us as f64 / 1e3,
             self.ages.p99_us as f64 / 1e3,
@@ -87,6 +78,9 @@ pub(crate) async fn run(notifier: &Path, only: &str) {
     if case("filtered") {
         filtered(notifier).await;
     }
+    if case("resume") {
+        resume(notifier).await;
+    }
     if case("idle") {
         idle(notifier).await;
     }
@@ -97,17 +91,16 @@ async fn floor(case: Case) -> Outcome {
     floor.accept(case.sessions).await;
     let mut clients = Clients::connect(floor.address, Protocol::Events, case.sessions, "/").await;
     floor.done().await;
-    let (mut outcome, before, started) = (Outcome::default(), cpu(floor.pid()), Instant::now());
+    let (before, started) = (cpu(floor.pid()), Instant::now());
     for _ in 0..case.rounds {
         clients.expect(case.batch * case.sessions).await;
         floor.send(case.batch).await;
-        outcome.add(&clients.report().await);
+        clients.reached().await;
         floor.done().await;
         sleep(case.pause).await;
     }
-    outcome.elapsed = started.elapsed() - case.pause * case.rounds as u32;
-    outcome.cpu = cpu(floor.pid()) - before;
-    outcome
+    let elapsed = started.elapsed() - case.pause * case.rounds as u32;
+    Outcome { cpu: cpu(floor.pid()) - before, elapsed, ages: clients.report().await }
 }
 
 async fn nats(case: Case) -> Outcome {
@@ -127,7 +120,7 @@ async fn ours(case: Case, notifier: &Path) -> Outcome {
 async fn publish(case: Case, broker: &Broker, clients: &mut Clients, measured: u32) -> Outcome {
     let client = broker.client().await;
     let mut number = 0;
-    let (mut outcome, before, started) = (Outcome::default(), cpu(measured), Instant::now());
+    let (before, started) = (cpu(measured), Instant::now());
     for _ in 0..case.rounds {
         clients.expect(case.batch * case.sessions).await;
         for _ in 0..case.batch {
@@ -135,12 +128,11 @@ async fn publish(case: Case, broker: &Broker, clients: &mut Clients, measured: u
             number += 1;
         }
         client.flush().await.expect("sent");
-        outcome.add(&clients.report().await);
+        clients.reached().await;
         sleep(case.pause).await;
     }
-    outcome.elapsed = started.elapsed() - case.pause * case.rounds as u32;
-    outcome.cpu = cpu(measured) - before;
-    outcome
+    let elapsed = started.elapsed() - case.pause * case.rounds as u32;
+    Outcome { cpu: cpu(measured) - before, elapsed, ages: clients.report().await }
 }
 
 /// The stream, in memory: what is measured here is delivery, not the broker's disk.
@@ -177,6 +169,29 @@ async fn filtered(notifier: &Path) {
         );
     }
     println!("filtered       grows by {:.5} us an event and session\n", (costs[1] - costs[0]) / 999.0);
+}
+
+/// What becomes of five thousand sessions when their notifier is killed.
+async fn resume(notifier: &Path) {
+    const SESSIONS: usize = 5000;
+    const EVENTS: u64 = 200;
+    let (broker, _) = broker().await;
+    make_stream(&broker).await;
+    let (first, second) = (Notifier::start(notifier, &broker).await, Notifier::start(notifier, &broker).await);
+    let mut movers = Movers::connect(first.address, second.address, SESSIONS).await;
+    let client = broker.client().await;
+    let mut first = Some(first);
+    for number in 0..EVENTS {
+        client.publish(subject(number), event(number).into()).await.expect("published");
+        client.flush().await.expect("sent");
+        if number == EVENTS / 2
+            && let Some(first) = first.take()
+        {
+            first.kill().await;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    println!("resume-5000    {}\n", movers.report(EVENTS).await);
 }
 
 /// What ten thousand sessions cost while nothing happens.

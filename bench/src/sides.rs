@@ -89,8 +89,32 @@ impl Clients {
         self.0.say(&format!("expect {events}")).await;
     }
 
+    pub(crate) async fn reached(&mut self) {
+        assert_eq!(self.0.line().await, "reached");
+    }
+
     pub(crate) async fn report(&mut self) -> Report {
+        self.0.say("report").await;
         serde_json::from_str(&self.0.line().await).expect("a report")
+    }
+}
+
+/// Sessions that move from one notifier to another when the first is killed.
+pub(crate) struct Movers(Helper);
+
+impl Movers {
+    pub(crate) async fn connect(first: SocketAddr, second: SocketAddr, sessions: usize) -> Movers {
+        let (first, second, sessions) = (first.to_string(), second.to_string(), sessions.to_string());
+        let arguments = ["movers", "--first", &first, "--second", &second, "--sessions", &sessions];
+        let mut helper = Helper::start(&arguments);
+        assert_eq!(helper.line().await, "ready");
+        Movers(helper)
+    }
+
+    /// What became of them, once all have this many events.
+    pub(crate) async fn report(&mut self, events: u64) -> String {
+        self.0.say(&events.to_string()).await;
+        self.0.line().await
     }
 }
 
@@ -124,6 +148,11 @@ impl Notifier {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it lives")
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("killed");
     }
 }
 

@@ -185,3 +185,19 @@ impl Sessions {
         self.registry.all().iter().for_each(|session| session.end(Close::GoingAway));
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of the future a function makes, without making one.
+    fn size_of_future<F>(_: impl Fn(Arc<Sessions>, Arc<Session>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_a_session_holds_while_it_is_idle_stays_small() {
+        let task = size_of_future(|sessions, session| async move { sessions.run(session, Bytes::new()).await });
+        assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
+        assert!(task <= 700, "{task}");
+    }
+}

@@ -9,6 +9,7 @@
 
 pub(crate) mod inbound;
 pub(crate) mod outbox;
+mod pace;
 mod state;
 pub(crate) mod task;
 
@@ -226,6 +227,11 @@ impl Session {
         let mut state = self.state();
         state.gone = true;
         self.take_over(&mut state);
+    }
+
+    /// The code it is ended with.
+    fn ending(&self) -> Option<Close> {
+        self.state().ending
     }
 
     /// Whether it is ending or gone.

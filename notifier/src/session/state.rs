@@ -3,8 +3,10 @@
 //! **Owns** who writes to the socket, and the little that is remembered for a client. Pure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::close::Close;
+use tokio::time::Instant;
 
 use super::Opening;
 use super::outbox::Outbox;
@@ -54,7 +56,13 @@ pub(super) struct State {
     pub(super) sent_lately: bool,
     /// What it was told of the feed.
     pub(super) told_feed: FeedState,
+    /// Since when the client's messages are counted, and how many there were.
+    heard: (Option<Instant>, u16),
 }
+
+/// Messages a client may send in a window; pings count. A client has little to say, and each costs a turn.
+const MESSAGES_A_WINDOW: u16 = 200;
+const WINDOW: Duration = Duration::from_secs(10);
 
 impl State {
     pub(super) fn new(opening: Opening) -> State {
@@ -73,6 +81,7 @@ impl State {
             told_to_go: false,
             sent_lately: false,
             told_feed: FeedState::Live,
+            heard: (None, 0),
         }
     }
 
@@ -80,6 +89,16 @@ impl State {
     pub(super) fn take_back(&mut self) {
         self.holder = Holder::Task;
         self.held = Held(self.held.0.wrapping_add(1));
+    }
+
+    /// Whether the client may send another message; counts it.
+    pub(super) fn allows_another(&mut self, now: Instant) -> bool {
+        let (since, count) = &mut self.heard;
+        match since {
+            Some(since) if now.duration_since(*since) < WINDOW => *count = count.saturating_add(1),
+            Some(_) | None => (*since, *count) = (Some(now), 1),
+        }
+        *count <= MESSAGES_A_WINDOW
     }
 
     /// Events up to here were sent, or wait in the outbox.

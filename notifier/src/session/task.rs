@@ -4,7 +4,7 @@
 //! the limits of its slowness. While a worker holds the session, the task sleeps until there is something
 //! to read.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -16,10 +16,11 @@ use shared::close::Close;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::inbound::{Fragments, Inbound, ReadEnd, Reader};
 use super::outbox::{Outbox, PIECES_MAX};
+use super::pace::{Lag, Waited, wait, waited};
 use super::{Holder, Session};
 use crate::control::{self, Asked, Control};
 use crate::filter::FilterBuilder;
@@ -62,15 +63,29 @@ type Catching = Pin<Box<dyn Future<Output = Result<Arc<Stretch>, StoreError>> + 
 /// Runs a session to its end; `unread` is what came with the handshake. Says why it ended, where a close
 /// frame did.
 pub(crate) async fn run(session: &Arc<Session>, unread: Bytes) -> Option<Close> {
-    let ended = serve(session, unread).await;
+    let end = serve(session, unread).await;
     session.leave();
-    if ended.is_some() {
-        linger(&session.stream).await;
+    if end.heard {
+        Box::pin(linger(&session.stream)).await;
     }
-    ended
+    end.close
 }
 
-async fn serve(session: &Arc<Session>, unread: Bytes) -> Option<Close> {
+/// How a session ended.
+struct End {
+    /// The code it was ended with.
+    close: Option<Close>,
+    /// Whether the socket took the close frame.
+    heard: bool,
+}
+
+impl End {
+    fn gone() -> End {
+        End { close: None, heard: false }
+    }
+}
+
+async fn serve(session: &Arc<Session>, unread: Bytes) -> End {
     let mut reading = (!unread.is_empty()).then(|| read(session, unread, Fragments::default()));
     let mut message = Fragments::default();
     let mut catching: Option<Catching> = None;
@@ -78,8 +93,8 @@ async fn serve(session: &Arc<Session>, unread: Bytes) -> Option<Close> {
     loop {
         let turn = if catching.is_some() { session.flush() } else { session.turn(&mut lag) };
         match turn {
-            Turn::Ended(close) => return Some(close),
-            Turn::Gone => return None,
+            Turn::Ended(close) => return End { close: Some(close), heard: true },
+            Turn::Gone => return End::gone(),
             Turn::More => {
                 tokio::task::yield_now().await;
                 continue;
@@ -87,36 +102,33 @@ async fn serve(session: &Arc<Session>, unread: Bytes) -> Option<Close> {
             Turn::Behind(request) if catching.is_none() => catching = Some(catch_up(session, request)),
             Turn::Held | Turn::Blocked | Turn::Behind(_) => {}
         }
-        let limit = session.time_limit(turn, &mut lag);
+        let blocked = turn == Turn::Blocked;
+        let mut waiting =
+            session.time_limit(blocked, &mut lag).map(|limit| wait(Arc::clone(&session.stream), blocked, limit));
         tokio::select! {
             end = finished(&mut reading) => {
                 reading = None;
                 match end {
                     (ReadEnd::Idle, fragments) => message = fragments,
-                    (ReadEnd::Gone, _) => return None,
+                    (ReadEnd::Gone, _) => return End::gone(),
                     (ReadEnd::Refused(close), _) => session.end(close),
                 }
             }
-            ready = session.stream.readable(), if reading.is_none() => match ready {
+            // The stream's `readable()` would be a fifth of what an idle session costs; this is a pointer.
+            ready = poll_fn(|context| session.stream.poll_read_ready(context)), if reading.is_none() => match ready {
                 Ok(()) => reading = Some(read(session, Bytes::new(), std::mem::take(&mut message))),
-                Err(_) => return None,
+                Err(_) => return End::gone(),
             },
-            ready = session.stream.writable(), if turn == Turn::Blocked => {
-                if ready.is_err() {
-                    return None;
-                }
-            }
+            outcome = waited(&mut waiting) => match outcome {
+                Waited::Writable => {}
+                Waited::Gone => return End::gone(),
+                Waited::TimeIsUp if session.is_over() => return End { close: session.ending(), heard: false },
+                Waited::TimeIsUp if lag.is_too_slow(&session.engine.limits) => session.end(Close::TooSlow),
+                Waited::TimeIsUp => {}
+            },
             stretch = caught_up(&mut catching) => {
                 catching = None;
                 session.supply(stretch);
-            }
-            () = reached(limit) => {
-                if session.is_over() {
-                    return None;
-                }
-                if lag.is_too_slow(&session.engine.limits) {
-                    session.end(Close::TooSlow);
-                }
             }
             () = session.wake.notified() => {}
         }
@@ -221,16 +233,19 @@ impl Session {
     }
 
     /// Until when the state a turn has come to may last.
-    fn time_limit(&self, turn: Turn, lag: &mut Lag) -> Option<Instant> {
+    fn time_limit(&self, blocked: bool, lag: &mut Lag) -> Option<Instant> {
         if self.is_over() {
             return Some(lag.ending_since() + CLOSE_TIMEOUT);
         }
-        (turn == Turn::Blocked).then(|| lag.window_start() + self.engine.limits.lag_timeout)
+        blocked.then(|| lag.window_start() + self.engine.limits.lag_timeout)
     }
 
     fn answer(self: &Arc<Session>, inbound: Inbound) -> Result<(), ReadEnd> {
         let mut state = self.state();
         state.awaited = false;
+        if !state.allows_another(Instant::now()) {
+            return Err(ReadEnd::Refused(Close::Abuse));
+        }
         if state.ending.is_some() {
             // Only the client's farewell matters now.
             return if matches!(inbound, Inbound::Close(_)) { Err(ReadEnd::Idle) } else { Ok(()) };
@@ -301,36 +316,6 @@ fn catch_up(session: &Arc<Session>, request: Request) -> Catching {
     })
 }
 
-/// How much a session that is behind has taken lately.
-#[derive(Debug, Default)]
-struct Lag {
-    window_start: Option<Instant>,
-    taken: usize,
-    ending_since: Option<Instant>,
-}
-
-impl Lag {
-    fn took(&mut self, bytes: usize) {
-        self.taken += bytes;
-    }
-
-    fn window_start(&mut self) -> Instant {
-        *self.window_start.get_or_insert_with(Instant::now)
-    }
-
-    fn ending_since(&mut self) -> Instant {
-        *self.ending_since.get_or_insert_with(Instant::now)
-    }
-
-    /// At the end of a window: whether too little was taken in it. Begins the next.
-    fn is_too_slow(&mut self, limits: &crate::engine::Limits) -> bool {
-        let least = limits.min_rate_bytes as f64 * limits.lag_timeout.as_secs_f64();
-        let taken = std::mem::take(&mut self.taken);
-        self.window_start = None;
-        (taken as f64) < least
-    }
-}
-
 /// One write of what the outbox has; returns the bytes taken.
 pub(super) fn write_once(stream: &TcpStream, outbox: &mut Outbox) -> io::Result<usize> {
     if outbox.is_empty() {
@@ -371,13 +356,6 @@ async fn finished(reading: &mut Option<Reading>) -> (ReadEnd, Fragments) {
 async fn caught_up(catching: &mut Option<Catching>) -> Result<Arc<Stretch>, StoreError> {
     match catching {
         Some(catching) => catching.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn reached(limit: Option<Instant>) {
-    match limit {
-        Some(limit) => sleep_until(limit).await,
         None => std::future::pending().await,
     }
 }

@@ -111,3 +111,15 @@ async fn a_frame_that_never_ends_is_not_waited_for_for_ever() {
     client.raw(&[0x81, 0x85]).await;
     assert_eq!(client.closed().await.0, 1002);
 }
+
+#[tokio::test]
+async fn a_client_that_asks_for_too_many_answers_is_ended_also_where_it_reads_them() {
+    let broker = Broker::start().await;
+    Writer::new(&broker).await;
+    let service = Service::start(&broker).await;
+    let mut client = service.session().await;
+    for _ in 0..30 {
+        client.raw(&masked(0x80 | PING, b"x").repeat(10)).await;
+    }
+    assert_eq!(client.closed().await.0, 1008);
+}
