@@ -3,8 +3,6 @@
 //! **Owns** the object store bucket and the stream of rejected content, as ingest writes them. Both are
 //! written, and acknowledged, before the request they belong to is answered.
 
-use std::time::Duration;
-
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::{ObjectMetadata, ObjectStore};
 use async_nats::{HeaderMap, header};
@@ -12,7 +10,7 @@ use bytes::Bytes;
 use shared::broker::Broker;
 use shared::{stream, subject};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::batch::{Event, EventId, Unusable};
 use crate::cut;
@@ -52,13 +50,13 @@ impl Aside {
     /// Puts large events into the object store and their short forms in their places.
     ///
     /// # Errors
-    /// Where one is not known to be stored.
-    pub async fn keep_large(&self, events: &mut [Event], wait: Duration) -> Result<usize, NotStored> {
+    /// Where one is not known to be stored by `deadline`.
+    pub async fn keep_large(&self, events: &mut [Event], deadline: Instant) -> Result<usize, NotStored> {
         let bytes_max = self.large_bytes.min(self.message_bytes_max());
         if events.iter().all(|event| event.payload.len() <= bytes_max) {
             return Ok(0);
         }
-        timeout(wait, async {
+        timeout_at(deadline, async {
             let bucket = self.bucket().await?;
             let mut count = 0;
             for event in events {
@@ -80,9 +78,9 @@ impl Aside {
     /// Keeps authentic content that is no event.
     ///
     /// # Errors
-    /// Where one is not known to be stored.
-    pub async fn keep_unusable(&self, unusable: &[Unusable], wait: Duration) -> Result<(), NotStored> {
-        timeout(wait, async {
+    /// Where one is not known to be stored by `deadline`.
+    pub async fn keep_unusable(&self, unusable: &[Unusable], deadline: Instant) -> Result<(), NotStored> {
+        timeout_at(deadline, async {
             for content in unusable {
                 self.reject(content).await?;
             }

@@ -174,13 +174,13 @@ impl Ingest {
     async fn store(&self, mut batch: Batch, headers: &HeaderMap) -> Result<Accepted, NotStored> {
         let started = Instant::now();
         let parts = &*self.0;
-        let wait = parts.commit_timeout;
-        parts.aside.keep_unusable(&batch.unusable, wait).await?;
-        let large = parts.aside.keep_large(&mut batch.events, wait).await?;
+        let deadline = tokio::time::Instant::now() + parts.commit_timeout;
+        parts.aside.keep_unusable(&batch.unusable, deadline).await?;
+        let large = parts.aside.keep_large(&mut batch.events, deadline).await?;
         let kinds = KindCounts::of(&batch.events);
         let traceparent = headers.get(trace::HEADER).and_then(|value| trace::parse(value.as_bytes()));
         let messages = batch.events.into_iter().map(|event| Message { event, traceparent: traceparent.clone() });
-        let Tally { stored, duplicates } = parts.committer.commit(messages.collect(), wait).await?;
+        let Tally { stored, duplicates } = parts.committer.commit(messages.collect(), deadline).await?;
         let rejected = batch.unusable.len();
         parts.metrics.committed(&kinds, duplicates, large, started.elapsed());
         if rejected > 0 {

@@ -59,12 +59,11 @@ impl Committer {
     /// Stores one request's events, whose ids differ.
     ///
     /// # Errors
-    /// Where not all of them are known to be stored within `timeout`; some may be.
-    pub async fn commit(&self, messages: Vec<Message>, timeout: Duration) -> Result<Tally, NotStored> {
+    /// Where not all of them are known to be stored by `deadline`; some may be.
+    pub async fn commit(&self, messages: Vec<Message>, deadline: Instant) -> Result<Tally, NotStored> {
         if messages.is_empty() {
             return Ok(Tally::default());
         }
-        let deadline = Instant::now() + timeout;
         let (answer, answered) = oneshot::channel();
         let job = Job { messages, deadline, answer };
         let fate = async {
@@ -227,7 +226,7 @@ mod tests {
     }
 
     async fn commit(committer: &Committer, batch: &str) -> Result<Tally, NotStored> {
-        committer.commit(messages(batch), Duration::from_secs(5)).await
+        committer.commit(messages(batch), Instant::now() + Duration::from_secs(5)).await
     }
 
     fn start() -> (Arc<Memory>, Committer) {

@@ -103,6 +103,23 @@ async fn frozen_it_is_told_to_come_again_in_time_and_nothing_is_stored_twice() {
 }
 
 #[tokio::test]
+async fn slow_it_is_waited_for_as_long_as_a_commit_may_take() {
+    let broker = Broker::start().await;
+    let ingest = Ingest::start(signed(&broker)).await;
+    broker.freeze();
+    let (one, many) = (batch("one", 1), batch("many", 50));
+    let posts = async { tokio::join!(WEBHOOK.post(ingest.address, &one), WEBHOOK.post(ingest.address, &many)) };
+    let thaw = async {
+        // Longer than one attempt, so that what was sent before is sent again and recognised.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        broker.thaw();
+    };
+    let ((a, b), ()) = tokio::join!(posts, thaw);
+    assert_eq!((counts(&a).0 + counts(&a).1, counts(&b).0 + counts(&b).1), (1, 50));
+    assert_eq!(without_repeats(events(&broker).await), 51);
+}
+
+#[tokio::test]
 async fn full_it_says_so_and_goes_on_when_there_is_room() {
     let broker = Broker::with("").await;
     let ingest = Ingest::start(signed(&broker)).await;
