@@ -163,7 +163,7 @@ def allow_local_use(environment: dict[str, str]) -> list[str]:
         if open_hook:
             missing.append("MANDRILL_WEBHOOK_KEYS (or ALLOW_UNSIGNED=false until Mandrill has given you a key)")
         if open_page:
-            missing.append("JWT_SECRET or JWT_JWKS (or ALLOW_ANONYMOUS=true to show everything to everybody)")
+            missing.append("ALLOW_ANONYMOUS=true (everybody who reaches it then sees every event)")
         if missing:
             raise Refused(f"other machines can reach HTTP_ADDR={environment['HTTP_ADDR']}: set {' and '.join(missing)}")
         return []
@@ -175,7 +175,7 @@ def allow_local_use(environment: dict[str, str]) -> list[str]:
         notes.append("`make demo` needs the same MANDRILL_WEBHOOK_* variables.")
     if open_page:
         environment["ALLOW_ANONYMOUS"] = "true"
-        notes.append("Nobody has to sign in; set JWT_SECRET or JWT_JWKS to change that.")
+        notes.append("Nobody has to sign in: everybody who can reach this address sees every event.")
     return notes
 
 

@@ -168,8 +168,8 @@ class Run(unittest.TestCase):
     def test_what_other_machines_can_reach_is_not_opened_by_itself(self) -> None:
         said = self.refused(HTTP_ADDR="0.0.0.0:0")
         self.assertIn("MANDRILL_WEBHOOK_KEYS", said)
-        self.assertIn("JWT_SECRET", said)
-        self.assertNotIn("JWT_SECRET", self.refused(HTTP_ADDR="0.0.0.0:0", JWT_SECRET_FILE="/run/secret"))
+        self.assertIn("ALLOW_ANONYMOUS", said)
+        self.assertNotIn("ALLOW_ANONYMOUS", self.refused(HTTP_ADDR="0.0.0.0:0", JWT_SECRET_FILE="/run/secret"))
 
         run, said = self.started(HTTP_ADDR="0.0.0.0:0", MANDRILL_WEBHOOK_KEYS="key", ALLOW_ANONYMOUS="true")
         self.assertIn("unsigned None anonymous true", said)
