@@ -78,7 +78,7 @@ pub(crate) async fn run(address: SocketAddr, protocol: Protocol, sessions: usize
                 }));
             }
             for session in opening {
-                let socket = session.await.expect("no panic");
+                let (socket, _) = session.await.expect("no panic");
                 spawn_local(read(socket, Rc::clone(&counts)));
             }
             println!("ready");
@@ -105,7 +105,8 @@ async fn obey(counts: &Counts) {
     }
 }
 
-pub(crate) async fn connect(address: SocketAddr, protocol: Protocol, path: &str) -> TcpStream {
+/// Opens a session; returns what has come behind the handshake's answer as well.
+pub(crate) async fn connect(address: SocketAddr, protocol: Protocol, path: &str) -> (TcpStream, Vec<u8>) {
     let mut socket = TcpStream::connect(address).await.expect("connected");
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -113,9 +114,12 @@ pub(crate) async fn connect(address: SocketAddr, protocol: Protocol, path: &str)
     );
     socket.write_all(head.as_bytes()).await.expect("sent");
     let mut answer = Vec::new();
-    while !answer.windows(4).any(|four| four == b"\r\n\r\n") {
+    let head_end = loop {
+        if let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
         assert!(socket.read_buf(&mut answer).await.expect("an answer") > 0, "closed: {answer:?}");
-    }
+    };
     assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
     if protocol == Protocol::Nats {
         let connect = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB mandrill.events.> 1\r\nPING\r\n";
@@ -124,7 +128,7 @@ pub(crate) async fn connect(address: SocketAddr, protocol: Protocol, path: &str)
             assert!(socket.read_buf(&mut answer).await.expect("an answer") > 0, "closed");
         }
     }
-    socket
+    (socket, answer.split_off(head_end))
 }
 
 async fn read(socket: TcpStream, counts: Rc<Counts>) {

@@ -42,7 +42,7 @@ pub(crate) async fn run(first: SocketAddr, second: SocketAddr, sessions: usize) 
                 }));
             }
             for socket in opening {
-                let socket = socket.await.expect("no panic");
+                let (socket, _) = socket.await.expect("no panic");
                 spawn_local(follow(socket, second, Rc::clone(&seen), Rc::clone(&connecting)));
             }
             println!("ready");
@@ -68,9 +68,12 @@ pub(crate) async fn run(first: SocketAddr, second: SocketAddr, sessions: usize) 
 }
 
 async fn follow(mut socket: TcpStream, second: SocketAddr, seen: Rc<Seen>, connecting: Rc<Semaphore>) {
+    // Events may come together with the answer of a handshake.
+    let mut behind_handshake = false;
     let (finder, mut text, mut last) = (Finder::new(MARK), Vec::with_capacity(8 << 10), None::<Cursor>);
     loop {
-        if matches!(socket.read_buf(&mut text).await, Ok(count) if count > 0) {
+        let had = std::mem::take(&mut behind_handshake);
+        if had || matches!(socket.read_buf(&mut text).await, Ok(count) if count > 0) {
             let mut from = 0;
             while let Some(found) = finder.find(&text[from..]) {
                 let start = from + found + MARK.len();
@@ -88,9 +91,9 @@ async fn follow(mut socket: TcpStream, second: SocketAddr, seen: Rc<Seen>, conne
         let lost_at = Instant::now();
         let path = last.map_or_else(|| "/ws/email/".to_owned(), |cursor| format!("/ws/email/?since={cursor}"));
         let _one = connecting.acquire().await.expect("open");
-        socket = connect(second, Protocol::Events, &path).await;
+        (socket, text) = connect(second, Protocol::Events, &path).await;
         seen.away.borrow_mut().push(lost_at.elapsed());
-        text.clear();
+        behind_handshake = true;
     }
 }
 

@@ -174,7 +174,7 @@ async fn filtered(notifier: &Path) {
 /// What becomes of five thousand sessions when their notifier is killed.
 async fn resume(notifier: &Path) {
     const SESSIONS: usize = 5000;
-    const EVENTS: u64 = 200;
+    const EVENTS: u64 = 100;
     let (broker, _) = broker().await;
     make_stream(&broker).await;
     let (first, second) = (Notifier::start(notifier, &broker).await, Notifier::start(notifier, &broker).await);
@@ -189,7 +189,7 @@ async fn resume(notifier: &Path) {
         {
             first.kill().await;
         }
-        sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(100)).await;
     }
     println!("resume-5000    {}\n", movers.report(EVENTS).await);
 }

@@ -7,6 +7,7 @@
 //! a [worker](crate::worker) writes to it; while it does not, its own task does (`task`). Both hold its lock
 //! while they write, so frames never mix.
 
+mod answers;
 pub(crate) mod inbound;
 pub(crate) mod outbox;
 mod pace;

@@ -1,4 +1,4 @@
-//! A session's own task: reads what its client sends, and writes while the session is behind.
+//! A session's own task: looks after what its client sends, and writes while the session is behind.
 //!
 //! **Owns** the turns of a session that does not keep up, its way through the stream behind the ring, and
 //! the limits of its slowness. While a worker holds the session, the task sleeps until there is something
@@ -11,26 +11,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use shared::close::Close;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::inbound::{Fragments, Inbound, ReadEnd, Reader};
+use super::answers::{Glance, finished, read};
+use super::inbound::{Fragments, ReadEnd};
 use super::outbox::{Outbox, PIECES_MAX};
 use super::pace::{Lag, Waited, wait, waited};
 use super::{Holder, Session};
-use crate::control::{self, Asked, Control};
-use crate::filter::FilterBuilder;
-use crate::frame::{self, Opcode};
+use crate::control::Control;
+use crate::frame;
 use crate::store::StoreError;
 use crate::walk::{Request, Step, Stretch};
 use crate::worker::{Command, Joining};
 
-/// For the rest of a frame that has begun to arrive.
-const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a client to take the close frame and answer it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Writes in a row before other sessions of the same thread get their turn.
@@ -57,7 +55,6 @@ enum Turn {
     Gone,
 }
 
-type Reading = Pin<Box<dyn Future<Output = (ReadEnd, Fragments)> + Send>>;
 type Catching = Pin<Box<dyn Future<Output = Result<Arc<Stretch>, StoreError>> + Send>>;
 
 /// Runs a session to its end; `unread` is what came with the handshake. Says why it ended, where a close
@@ -116,7 +113,11 @@ async fn serve(session: &Arc<Session>, unread: Bytes) -> End {
             }
             // The stream's `readable()` would be a fifth of what an idle session costs; this is a pointer.
             ready = poll_fn(|context| session.stream.poll_read_ready(context)), if reading.is_none() => match ready {
-                Ok(()) => reading = Some(read(session, Bytes::new(), std::mem::take(&mut message))),
+                Ok(()) => match session.glance() {
+                    Glance::Nothing => {}
+                    Glance::Bytes(bytes) => reading = Some(read(session, bytes, std::mem::take(&mut message))),
+                    Glance::End => return End::gone(),
+                },
                 Err(_) => return End::gone(),
             },
             outcome = waited(&mut waiting) => match outcome {
@@ -239,69 +240,6 @@ impl Session {
         }
         blocked.then(|| lag.window_start() + self.engine.limits.lag_timeout)
     }
-
-    fn answer(self: &Arc<Session>, inbound: Inbound) -> Result<(), ReadEnd> {
-        let mut state = self.state();
-        state.awaited = false;
-        if !state.allows_another(Instant::now()) {
-            return Err(ReadEnd::Refused(Close::Abuse));
-        }
-        if state.ending.is_some() {
-            // Only the client's farewell matters now.
-            return if matches!(inbound, Inbound::Close(_)) { Err(ReadEnd::Idle) } else { Ok(()) };
-        }
-        match inbound {
-            Inbound::Text(text) if state.control => {
-                if let Err(detail) = self.obey(&mut state, &text) {
-                    self.say(&mut state, &Control::Error { detail }.frame());
-                }
-            }
-            // Clients of the plain form have nothing to say; the original took any text.
-            Inbound::Text(_) | Inbound::Pong => {}
-            Inbound::Ping(payload) => {
-                let mut pong = BytesMut::with_capacity(payload.len() + frame::HEAD_BYTES_MAX);
-                frame::put(&mut pong, Opcode::Pong, &payload);
-                self.say(&mut state, &pong);
-            }
-            Inbound::Close(payload) => {
-                let mut farewell = BytesMut::with_capacity(payload.len() + frame::HEAD_BYTES_MAX);
-                frame::put(&mut farewell, Opcode::Close, &payload);
-                state.outbox.end_with(&farewell);
-                state.ending = Some(Close::Normal);
-                self.take_over(&mut state);
-            }
-        }
-        Ok(())
-    }
-
-    /// Does what a client of the subprotocol asks.
-    fn obey(&self, state: &mut super::State, text: &str) -> Result<(), String> {
-        let Asked::Filter(asked) = control::read(text)?;
-        let builder = FilterBuilder::from_json(&asked).map_err(|error| error.to_string())?;
-        // What is written already went by the old filter; its own task answers at the place of the change.
-        state.asked = Some(builder.build().map(Arc::new));
-        self.take_over(state);
-        Ok(())
-    }
-}
-
-/// Reads all that has arrived and answers it.
-fn read(session: &Arc<Session>, unread: Bytes, message: Fragments) -> Reading {
-    let session = Arc::clone(session);
-    let mut reader = Reader::new(Arc::clone(&session.stream), unread, message);
-    Box::pin(async move {
-        loop {
-            let end = match timeout(FRAME_TIMEOUT, reader.next()).await {
-                Ok(Ok(inbound)) => match session.answer(inbound) {
-                    Ok(()) => continue,
-                    Err(end) => end,
-                },
-                Ok(Err(end)) => end,
-                Err(_) => ReadEnd::Refused(Close::Protocol),
-            };
-            return (end, reader.into_fragments());
-        }
-    })
 }
 
 fn catch_up(session: &Arc<Session>, request: Request) -> Catching {
@@ -344,13 +282,6 @@ async fn linger(stream: &TcpStream) {
         }
     })
     .await;
-}
-
-async fn finished(reading: &mut Option<Reading>) -> (ReadEnd, Fragments) {
-    match reading {
-        Some(reading) => reading.as_mut().await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn caught_up(catching: &mut Option<Catching>) -> Result<Arc<Stretch>, StoreError> {
