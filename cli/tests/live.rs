@@ -7,60 +7,29 @@
 #[path = "../../notifier/tests/it/support/client.rs"]
 mod client;
 
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use client::Client;
 use shared::synthetic::SyntheticEvents;
 use shared::testing::broker::Broker;
-use shared::testing::{http, until};
-use tokio::net::TcpStream;
+use shared::testing::http;
+use shared::testing::process::Process;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mandrill-live");
 const EVENTS: usize = 1000;
 const SESSIONS: usize = 50;
 
-struct Up {
-    child: Child,
-    address: SocketAddr,
+async fn up(broker: &Broker, variables: &[(&str, &str)]) -> Process {
+    let mut command = Command::new(PROGRAM);
+    command.arg("up");
+    let url = broker.url();
+    let base = [("NATS_URL", url.as_str()), ("ALLOW_ANONYMOUS", "true"), ("DRAIN_SECONDS", "2")];
+    Process::start(command, &[&base, variables].concat()).await
 }
 
-impl Up {
-    async fn start(broker: &Broker, variables: &[(&str, &str)]) -> Up {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-        let (address, admin) = (free(), free());
-        let child = Command::new(PROGRAM)
-            .arg("up")
-            .env_clear()
-            .env("NATS_URL", broker.url())
-            .env("HTTP_ADDR", address.to_string())
-            .env("ADMIN_ADDR", admin.to_string())
-            .env("ALLOW_ANONYMOUS", "true")
-            .env("DRAIN_SECONDS", "2")
-            .env("RUST_LOG", "warn")
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("it starts");
-        let up = Up { child, address };
-        until("both services are ready", async || {
-            TcpStream::connect(admin).await.is_ok() && http::get(admin, "/readyz").await.status == 200
-        })
-        .await;
-        up
-    }
-
-    async fn socket(&self) -> Client {
-        let host = self.address.to_string();
-        Client::connect(self.address, "/ws/email/", &[("Host", host.as_str())]).await
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+async fn socket(up: &Process) -> Client {
+    let host = up.address.to_string();
+    Client::connect(up.address, "/ws/email/", &[("Host", host.as_str())]).await
 }
 
 /// The two fields that are added in front, taken off again.
@@ -77,10 +46,10 @@ fn as_sent(frame: &str) -> String {
 async fn a_signed_batch_reaches_every_session_completely_in_order_and_unchanged() {
     let broker = Broker::start().await;
     let keys = [("MANDRILL_WEBHOOK_URLS", http::WEBHOOK.url), ("MANDRILL_WEBHOOK_KEYS", http::WEBHOOK.key)];
-    let up = Up::start(&broker, &keys).await;
+    let up = up(&broker, &keys).await;
     let mut sessions = Vec::new();
     for _ in 0..SESSIONS {
-        sessions.push(up.socket().await);
+        sessions.push(socket(&up).await);
     }
     let mut send = Command::new(PROGRAM);
     send.args(["send", "--events", "1000", "--batch", "1000", "--seed", "7"])
@@ -118,8 +87,8 @@ async fn a_signed_batch_reaches_every_session_completely_in_order_and_unchanged(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_original_projects_json_post_and_page_work_as_they_are() {
     let broker = Broker::start().await;
-    let up = Up::start(&broker, &[("ALLOW_UNSIGNED", "true")]).await;
-    let mut page = up.socket().await;
+    let up = up(&broker, &[("ALLOW_UNSIGNED", "true")]).await;
+    let mut page = socket(&up).await;
     let host = up.address.to_string();
     let headers = [("Host", host.as_str()), ("Content-Type", "application/json")];
     let event = r#"{"event":"send","_id":"m1","msg":{"email":"a@example.com","state":"sent"}}"#;
@@ -135,7 +104,7 @@ async fn the_original_projects_json_post_and_page_work_as_they_are() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_another_site_can_neither_post_nor_listen() {
     let broker = Broker::start().await;
-    let up = Up::start(&broker, &[("ALLOW_UNSIGNED", "true")]).await;
+    let up = up(&broker, &[("ALLOW_UNSIGNED", "true")]).await;
     let body = br#"{"mandrill_events":[{}]}"#;
     let own = up.address.to_string();
     let post = async |host: &str, origin: &str| {

@@ -114,7 +114,7 @@ async fn full_batches(options: &Options, broker: &Broker, service: &Service) {
 async fn post_all(service: &Service, requests: Vec<load::Request>) {
     let (requests, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
     let senders = (0..AT_ONCE).map(|_| {
-        let (requests, next, address) = (Arc::clone(&requests), Arc::clone(&next), service.address);
+        let (requests, next, address) = (Arc::clone(&requests), Arc::clone(&next), service.address());
         tokio::spawn(async move {
             let mut sender = Sender::connect(address).await;
             while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -177,7 +177,7 @@ async fn one_event_webhooks(options: &Options, [grouped, singly]: [&Service; 2],
 }
 
 async fn run_senders(senders: usize, span: Duration, service: &Service, requests: Arc<Vec<load::Request>>) -> Run {
-    let (address, cpu, started) = (service.address, service.cpu(), Instant::now());
+    let (address, cpu, started) = (service.address(), service.cpu(), Instant::now());
     let turns = Turns { next: Arc::default(), end: started + span };
     let post = || {
         let (requests, turns) = (Arc::clone(&requests), turns.clone());

@@ -1,12 +1,12 @@
 //! The real binary under attack: its memory stays below the bound that docs/OPERATIONS.md states, and it
 //! answers others meanwhile.
 
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use shared::testing::broker::Broker;
 use shared::testing::http::{self, WEBHOOK};
+use shared::testing::process::Process;
 use shared::testing::until;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -20,56 +20,23 @@ const BASE: u64 = 32 << 20;
 /// A connection whose request has not begun: its buffer and its state.
 const CONNECTION: u64 = 16 << 10;
 
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    async fn start(broker: &Broker) -> Process {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-        let (address, admin) = (free(), free());
-        let child = Command::new(env!("CARGO_BIN_EXE_ingest"))
-            .env_clear()
-            .env("NATS_URL", broker.url())
-            .env("HTTP_ADDR", address.to_string())
-            .env("ADMIN_ADDR", admin.to_string())
-            .env("MANDRILL_WEBHOOK_URLS", WEBHOOK.url)
-            .env("MANDRILL_WEBHOOK_KEYS", WEBHOOK.key)
-            .env("MAX_INFLIGHT_BYTES", IN_FLIGHT.to_string())
-            .env("MAX_CONNECTIONS", (CONNECTIONS + 100).to_string())
-            .env("RUST_LOG", "error")
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("ingest starts");
-        let process = Process { child, address };
-        until("ingest is ready", async || {
-            TcpStream::connect(admin).await.is_ok() && http::get(admin, "/readyz").await.status == 200
-        })
-        .await;
-        process
-    }
-
-    /// The most memory it has ever held.
-    fn peak(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") << 10
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+async fn start(broker: &Broker) -> Process {
+    let (in_flight, connections) = (IN_FLIGHT.to_string(), (CONNECTIONS + 100).to_string());
+    let variables = [
+        ("NATS_URL", broker.url()),
+        ("MANDRILL_WEBHOOK_URLS", WEBHOOK.url.to_owned()),
+        ("MANDRILL_WEBHOOK_KEYS", WEBHOOK.key.to_owned()),
+        ("MAX_INFLIGHT_BYTES", in_flight),
+        ("MAX_CONNECTIONS", connections),
+    ];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    Process::start(Command::new(env!("CARGO_BIN_EXE_ingest")), &variables).await
 }
 
 #[tokio::test]
 async fn memory_stays_below_its_bound_under_attack() {
     let broker = Broker::start().await;
-    let mut process = Process::start(&broker).await;
+    let mut process = start(&broker).await;
 
     // Ten thousand connections that send half a head.
     let mut half = Vec::with_capacity(CONNECTIONS);
@@ -79,7 +46,7 @@ async fn memory_stays_below_its_bound_under_attack() {
         half.push(stream);
     }
     assert_eq!(counts(&WEBHOOK.post(process.address, &batch("during", 5)).await), (5, 0, 0));
-    let connections = process.peak();
+    let connections = process.peak_bytes();
     let bound = BASE + CONNECTIONS as u64 * CONNECTION;
     assert!(connections < bound, "{connections} bytes with half heads, bound {bound}");
     drop(half);
@@ -99,11 +66,11 @@ async fn memory_stays_below_its_bound_under_attack() {
         let answer = http::send(process.address, "POST", "/api/hook/", &headers, bomb.as_bytes()).await;
         assert!([400, 401, 503].contains(&answer.status), "{}", answer.head);
     }
-    let peak = process.peak();
+    let peak = process.peak_bytes();
     let bound = bound + 2 * IN_FLIGHT;
     assert!(peak < bound, "{peak} bytes in all, bound {bound}");
     drop(trickling);
     until("batches are taken again", async || WEBHOOK.post(process.address, &batch("after", 5)).await.status == 200)
         .await;
-    assert!(process.child.try_wait().expect("its state").is_none(), "it lives");
+    assert!(process.lives(), "it lives");
 }

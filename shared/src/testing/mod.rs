@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod http;
+pub mod process;
 
 use std::future::Future;
 use std::time::Duration;
