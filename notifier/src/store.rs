@@ -136,15 +136,18 @@ impl Store {
                     through = Some(place.sequence);
                     add(&mut batch, &mut chunks, place, &message);
                 }
-                Some(StatusCode::NOT_FOUND) => break,
-                // 204: the end of the batch.
+                // Nothing is left, up to the last sequence the stream's leader knew before.
+                Some(StatusCode::NOT_FOUND) => {
+                    through = through.or(Some(info.state.last_sequence));
+                    break;
+                }
                 Some(status) if status.as_u16() == END_OF_BATCH => break,
                 Some(_) => return Err(StoreError::Away),
             }
         }
         chunks.extend(batch.take().map(Arc::new));
-        // Where nothing came, nothing is left up to the last sequence the stream's leader knew before.
-        let through = through.unwrap_or(info.state.last_sequence);
+        // A batch without a message that does not say that there is none must not pass for a hole.
+        let through = through.ok_or(StoreError::Away)?;
         Ok(Stretch { chunks, through, first_kept, epoch })
     }
 

@@ -10,4 +10,5 @@ mod live;
 mod protocol;
 mod resume;
 mod sse;
+mod storm;
 mod support;

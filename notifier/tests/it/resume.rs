@@ -199,3 +199,44 @@ async fn a_query_that_cannot_be_meant_is_refused() {
         assert_eq!(browser.closed().await.0, 4400, "{query}");
     }
 }
+
+#[tokio::test]
+async fn large_events_come_from_the_stream_as_well() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("RING_BYTES", "1MiB")]).await;
+    let large = |number: usize, bytes: usize| format!(r#"{{"n":{number},"fill":"{}"}}"#, "x".repeat(bytes));
+    let all = [large(0, 10), large(1, 5 << 20), large(2, 5 << 20), large(3, 10), large(4, 3 << 20), large(5, 10)];
+    let mut client = service.session().await;
+    writer.store_all(&all[..1]).await;
+    let cursor = read(&mut client, &all[..1]).await;
+    drop(client);
+    writer.store_all(&all[1..]).await;
+    let filler = events(2000);
+    writer.store_all(&filler).await;
+    let mut client = Client::connect(service.http, &since(&cursor), &[]).await;
+    expect(&mut client, &all[1..]).await;
+    expect(&mut client, &filler).await;
+}
+
+#[tokio::test]
+async fn a_hole_that_reaches_up_to_the_ring_is_no_loss() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("RING_BYTES", "1MiB")]).await;
+    let all = events(3000);
+    let mut client = service.session().await;
+    writer.store_all(&all[..10]).await;
+    let cursor = read(&mut client, &all[..10]).await;
+    drop(client);
+    writer.store_all(&all[10..]).await;
+    // What lies between the cursor and the newest event is gone, one by one, as erasing takes it.
+    let stream = writer.context().get_stream("MANDRILL").await.expect("the stream");
+    let info = stream.get_info().await.expect("its state");
+    for sequence in 11..=30 {
+        stream.delete_message(sequence).await.expect("deleted");
+    }
+    assert_eq!(info.state.last_sequence, 3000);
+    let mut client = Client::connect(service.http, &since(&cursor), &[]).await;
+    expect(&mut client, &all[30..]).await;
+}
