@@ -31,6 +31,9 @@ make --no-print-directory lint
 step "unit and integration tests, against a real broker"
 cargo test --workspace --locked
 
+step "the page's modules"
+node --test --test-reporter=spec notifier/src/page/tests/*.test.js
+
 step "the page in a real browser"
 # The same targets and features as the tests, so that only what those left out is built.
 cargo build --workspace --all-targets --locked

@@ -43,8 +43,8 @@ pub enum Refusal {
     #[error("the form has more fields than any of Mandrill's")]
     TooManyFields,
     /// A field stands twice, so that what is signed may not be what is read.
-    #[error("the field {0:?} stands more than once")]
-    RepeatedField(String),
+    #[error("a field of the form stands more than once")]
+    RepeatedField,
     /// The signature is missing or not made with a key of ours.
     #[error("X-Mandrill-Signature is missing, or is not this body's under any configured URL and key")]
     Signature,
@@ -99,7 +99,7 @@ impl Refusal {
             }
             Refusal::Stalled => problem(StatusCode::REQUEST_TIMEOUT, "stalled", "Body too slow").close(),
             Refusal::Aborted => problem(StatusCode::BAD_REQUEST, "aborted", "Body incomplete").close(),
-            Refusal::TooManyFields | Refusal::RepeatedField(_) => {
+            Refusal::TooManyFields | Refusal::RepeatedField => {
                 problem(StatusCode::BAD_REQUEST, "form", "Form not usable")
             }
             Refusal::Signature => problem(StatusCode::UNAUTHORIZED, "signature", "Signature missing or wrong"),

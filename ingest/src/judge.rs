@@ -62,8 +62,9 @@ pub fn judge(
 
 fn judge_form(mut body: BytesMut, signature: Option<&[u8]>, trust: &Trust) -> Result<Batch, Refusal> {
     let form = Form::decode_in_place(&mut body, FIELDS_MAX).map_err(|_| Refusal::TooManyFields)?;
-    if let Some(name) = form.repeated(&body) {
-        return Err(Refusal::RepeatedField(String::from_utf8_lossy(name).into_owned()));
+    // Which one is not repeated to the sender, nor told anybody: a name may be megabytes of anything.
+    if form.repeated(&body).is_some() {
+        return Err(Refusal::RepeatedField);
     }
     let body = body.freeze();
     let value = form.value_of(FIELD.as_bytes(), &body);
@@ -176,7 +177,7 @@ mod tests {
     fn a_field_that_stands_twice_is_refused() {
         assert_eq!(
             events("mandrill_events=%5B%5D&mandrill_events=%5B%5D", ContentType::Form),
-            Err(Refusal::RepeatedField("mandrill_events".to_owned()))
+            Err(Refusal::RepeatedField)
         );
         assert_eq!(events(&"a=1&".repeat(FIELDS_MAX + 1), ContentType::Form), Err(Refusal::TooManyFields));
     }

@@ -15,7 +15,7 @@ crate::settings! {
         pub public_urls: List<String> = "";
         /// Origins of other sites whose pages may call it.
         pub allowed_origins: List<String> = "";
-        /// Addresses or networks of proxies whose `X-Forwarded-*` headers count.
+        /// Addresses or networks of proxies whose word about a client's address (`X-Forwarded-For`) counts.
         pub trusted_proxies: List<String> = "";
     }
 }

@@ -25,6 +25,8 @@ pub struct Variable {
     pub kind: &'static str,
     /// Its text where it is not set; empty for none.
     pub default: &'static str,
+    /// The smallest and the largest it may be, where it has bounds.
+    pub bounds: &'static [(&'static str, &'static str)],
     /// What it is for.
     pub doc: &'static [&'static str],
     /// Whether `<NAME>_FILE` may name a file that holds it.
@@ -189,6 +191,7 @@ macro_rules! settings {
                     field: stringify!($field),
                     kind: <$type as $crate::settings::Value>::KIND,
                     default: $default,
+                    bounds: &[$(($low, $high))?],
                     doc: &[$($doc),+],
                     secret: <$type as $crate::settings::Value>::SECRET,
                 },

@@ -1,0 +1,149 @@
+//! The documents say what the code does: every variable, its type, default, bounds and meaning stand in
+//! README.md and in .env.example as the settings tables of both services have them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use shared::settings::{Environment, Variable};
+
+const README: &str = include_str!("../../README.md");
+const EXAMPLE: &str = include_str!("../../.env.example");
+
+/// A variable and the services that read it.
+struct Documented {
+    variable: Variable,
+    services: Vec<&'static str>,
+}
+
+impl Documented {
+    fn doc(&self) -> String {
+        let lines: Vec<&str> = self.variable.doc.iter().map(|line| line.trim()).collect();
+        lines.join(" ")
+    }
+
+    fn service(&self) -> &'static str {
+        match self.services[..] {
+            [only] => only,
+            _ => "both",
+        }
+    }
+
+    fn bounds(&self) -> String {
+        self.variable.bounds.iter().map(|(low, high)| format!("`{low}` to `{high}`")).collect()
+    }
+
+    /// Its row in the README.
+    fn row(&self) -> String {
+        let name = self.variable.name();
+        // The notation of sizes and times is explained once, above the tables.
+        let mut kind = self.variable.kind.split(" (").next().unwrap_or_default().to_owned();
+        if self.variable.secret {
+            let _ = write!(kind, "; or `{name}_FILE`");
+        }
+        let default = match self.variable.default {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        let cells = [format!("`{name}`"), kind, default, self.bounds(), self.service().to_owned(), self.doc()];
+        format!("| {} |", cells.join(" | "))
+    }
+
+    /// Its two lines in .env.example: what it is for, and the default behind a comment sign.
+    fn example(&self) -> String {
+        format!("# {}\n#{}={}\n", self.doc(), self.variable.name(), self.variable.default)
+    }
+}
+
+/// All variables by name. Where both services have one, the first service's words stand for both.
+fn variables() -> BTreeMap<String, Documented> {
+    let mut all = BTreeMap::<String, Documented>::new();
+    let of_ingest = ingest::Config::variables().map(|variable| ("ingest", variable));
+    let of_notifier = notifier::Config::VARIABLES.into_iter().flatten().map(|variable| ("notifier", variable));
+    for (service, variable) in of_ingest.chain(of_notifier) {
+        let known =
+            all.entry(variable.name()).or_insert_with(|| Documented { variable: *variable, services: Vec::new() });
+        assert_eq!(known.variable.default, variable.default, "{}: one default for both services", variable.name());
+        known.services.push(service);
+    }
+    all
+}
+
+/// The rows of the README's configuration tables by their variable.
+fn rows() -> BTreeMap<String, String> {
+    let section = README.split("\n## Configuration\n").nth(1).expect("README.md has a section Configuration");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let name = |line: &str| {
+        let name = line.strip_prefix("| `")?.split('`').next()?;
+        name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_').then(|| name.to_owned())
+    };
+    section.lines().filter_map(|line| Some((name(line)?, line.to_owned()))).collect()
+}
+
+/// Every difference at once, each with the line that should be there.
+fn check(file: &str, found: &BTreeMap<String, String>, expected: &BTreeMap<String, String>) {
+    let mut wrong = String::new();
+    for (name, expected) in expected {
+        match found.get(name) {
+            Some(found) if found == expected => {}
+            Some(found) => {
+                let _ = writeln!(wrong, "{name} is wrong. It says\n{found}\nand should say\n{expected}");
+            }
+            None => {
+                let _ = writeln!(wrong, "{name} is missing. It should say\n{expected}");
+            }
+        }
+    }
+    for name in found.keys().filter(|name| !expected.contains_key(*name)) {
+        let _ = writeln!(wrong, "{name} is documented, and no service reads it");
+    }
+    assert!(wrong.is_empty(), "{file}:\n{wrong}");
+}
+
+#[test]
+fn the_readme_has_every_variable_as_the_services_read_it() {
+    let expected = variables().into_iter().map(|(name, documented)| (name, documented.row())).collect();
+    check("README.md", &rows(), &expected);
+}
+
+#[test]
+fn the_example_has_every_variable_with_its_default() {
+    let expected = variables().into_iter().map(|(name, documented)| (name, documented.example())).collect();
+    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    let pairs = lines.windows(2).filter_map(|pair| {
+        let name = pair[1].strip_prefix('#').unwrap_or(pair[1]).split_once('=')?.0;
+        let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        is_name.then(|| (name.to_owned(), format!("{}\n{}\n", pair[0], pair[1])))
+    });
+    check(".env.example", &pairs.collect(), &expected);
+}
+
+#[test]
+fn every_default_that_is_written_down_can_be_used() {
+    // The one thing the notifier has to be told.
+    let mut environment = Environment::from([("ALLOW_ANONYMOUS", "true")]);
+    for (name, documented) in variables() {
+        environment = environment.or(&name, documented.variable.default);
+    }
+    ingest::Config::read(&environment).expect("ingest's defaults");
+    notifier::Config::read(&environment).expect("the notifier's defaults");
+}
+
+/// The tests that a document names as `path::name`.
+fn named_tests(document: &str) -> Vec<(&str, &str)> {
+    let quoted = document.split('`').skip(1).step_by(2);
+    let named = quoted.filter_map(|text| text.rsplit_once("::"));
+    named.filter(|(path, _)| path.ends_with(".rs") || path.ends_with(".py")).collect()
+}
+
+#[test]
+fn every_test_that_guards_an_invariant_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let named = named_tests(include_str!("../../docs/ARCHITECTURE.md"));
+    assert!(named.len() > 40, "{} tests are named", named.len());
+    let missing = named.into_iter().filter(|(path, name)| {
+        let source = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        !["fn ", "def "].iter().any(|keyword| source.contains(&format!("{keyword}{name}(")))
+    });
+    let missing: Vec<String> = missing.map(|(path, name)| format!("{path}::{name}")).collect();
+    assert!(missing.is_empty(), "docs/ARCHITECTURE.md names tests that do not exist:\n{}", missing.join("\n"));
+}
