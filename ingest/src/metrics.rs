@@ -81,7 +81,7 @@ impl Metrics {
             last_batch: LastBatch::default(),
         };
         registry.register("requests", "Requests to the webhook, by the name of their answer", metrics.requests.clone());
-        registry.register("events", "Events stored, by kind", kinds);
+        registry.register("events", "Events taken in, by kind; those stored before included", kinds);
         registry.register("duplicates", "Events that were stored before", metrics.duplicates.clone());
         registry.register(
             "rejected",
@@ -102,12 +102,6 @@ impl Metrics {
     /// Counts a request by the name of its answer.
     pub fn answered(&self, outcome: &'static str) {
         self.requests.get_or_create(&Outcome { outcome }).inc();
-    }
-
-    /// Counts requests by outcome so far.
-    #[must_use]
-    pub fn answered_so_far(&self, outcome: &'static str) -> u64 {
-        self.requests.get(&Outcome { outcome }).map_or(0, |counter| counter.get())
     }
 
     /// Counts a request whose events are all stored.
