@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::testing::broker::Broker;
-use shared::testing::http::{Answer, WEBHOOK};
+use shared::testing::http::{self, Answer, WEBHOOK};
 use shared::testing::{soon, until};
 
 use crate::harness::{Ingest, batch, counts, events, signed};
@@ -29,6 +29,7 @@ async fn away_at_the_start_it_serves_and_becomes_ready_when_the_broker_comes() {
     until("it serves", async || tokio::net::TcpStream::connect(ingest.address).await.is_ok()).await;
     told_to_come_again(&WEBHOOK.post(ingest.address, &batch("a", 2)).await);
     assert!(!ingest.is_ready().await);
+    assert_eq!(http::get(ingest.admin, "/livez").await.status, 200, "a broker that is away restarts nobody");
     broker.restart().await;
     ingest.ready().await;
     assert_eq!(counts(&WEBHOOK.post(ingest.address, &batch("a", 2)).await), (2, 0, 0));

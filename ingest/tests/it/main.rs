@@ -11,4 +11,5 @@ mod fixtures;
 mod harness;
 mod large;
 mod limits;
+mod stream;
 mod telemetry;

@@ -1,8 +1,11 @@
 //! What people are told: metrics, the status message, traces. And what they are not: secrets, content.
 
+use std::process::Command;
+
 use futures_util::StreamExt;
 use shared::testing::broker::Broker;
 use shared::testing::http::{self, WEBHOOK};
+use shared::testing::process::Process;
 use shared::testing::soon;
 
 use crate::harness::{Ingest, batch, counts, signed, stored};
@@ -98,5 +101,49 @@ async fn the_admin_listener_has_its_own_paths_only() {
     }
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(http::get(ingest.address, path).await.status, 404, "{path} is not public");
+    }
+}
+
+#[tokio::test]
+async fn no_log_line_holds_a_key_a_signature_an_address_or_content() {
+    let mut broker = Broker::start().await;
+    let path = std::env::temp_dir().join(format!("mandrill-live-log-{}", std::process::id()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ingest"));
+    command.stderr(std::fs::File::create(&path).expect("a file"));
+    let own = http::Webhook { url: "https://user:passw0rd@hooks.example.com/api/hook/", ..WEBHOOK };
+    let other = http::Webhook { key: "an0ther-key", ..own };
+    let url = broker.url();
+    let variables = [
+        ("NATS_URL", url.as_str()),
+        ("MANDRILL_WEBHOOK_URLS", own.url),
+        ("MANDRILL_WEBHOOK_KEYS", own.key),
+        ("LARGE_EVENT_BYTES", "4KiB"),
+        ("COMMIT_TIMEOUT", "1s"),
+        ("RUST_LOG", "info,ingest=trace,shared=trace"),
+    ];
+    let process = Process::start(command, &variables).await;
+    let event = r#"{"event":"open","msg":{"email":"private.person@example.com","subject":"confidential"}}"#;
+    let large = format!(r#"[{{"event":"confidential","text":"{}"}}]"#, "confidential ".repeat(1000));
+    let mut secrets = vec![own.key.to_owned(), other.key.to_owned(), "private.person".to_owned()];
+    secrets.extend(["confidential", "passw0rd"].map(str::to_owned));
+    let batches = [&format!("[{event}]"), &format!("[{event},\"confidential\"]"), "confidential", &large];
+    for webhook in [&own, &other] {
+        for batch in batches {
+            webhook.post(process.address, batch).await;
+            secrets.push(webhook.sign(batch).1);
+        }
+    }
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    http::send(process.address, "POST", "/api/hook/", &form, b"confidential=1&confidential=2").await;
+    broker.kill();
+    own.post(process.address, r#"[{"event":"confidential"}]"#).await;
+    drop(process);
+    let log = std::fs::read_to_string(&path).expect("the log");
+    std::fs::remove_file(path).expect("removed");
+    for told in ["signature is missing or wrong", "put aside", "was not stored", "refusal=\"form\""] {
+        assert!(log.contains(told), "{told}\nin {log}");
+    }
+    for secret in secrets {
+        assert!(!log.contains(&secret), "{secret}\nin {log}");
     }
 }
