@@ -144,6 +144,9 @@ impl Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use shared::settings::Environment;
+    use std::time::Duration;
 
     #[test]
     fn urls_are_text_and_may_hold_commas() {
@@ -153,5 +156,28 @@ mod tests {
         check("https://a.b/c, http://d.e/?x=1,2 ,https://f.g", &["https://a.b/c", "http://d.e/?x=1,2", "https://f.g"]);
         check("https://a.b/\nhttps://A.b:443/%2f\n", &["https://a.b/", "https://A.b:443/%2f"]);
         assert!(WebhookUrls::parse("a.b/c").is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_in_a_file_are_renewed_and_a_file_that_is_gone_leaves_the_last() {
+        let file = std::env::temp_dir().join(format!("mandrill-live-keys-{}", std::process::id()));
+        let write = |keys: &str| std::fs::write(&file, keys).expect("a file");
+        write("old\n");
+        let environment = Environment::from([
+            ("MANDRILL_WEBHOOK_URLS", "https://a.b/"),
+            ("MANDRILL_WEBHOOK_KEYS_FILE", file.to_str().expect("a path")),
+        ]);
+        let mut trust = Trust::new(&Config::read(&environment).expect("settings").hook);
+        assert_eq!(**trust.keys.borrow(), ["old"]);
+        write("new,old\n");
+        trust.keys.changed().await.expect("it is followed");
+        assert_eq!(**trust.keys.borrow(), ["new", "old"]);
+        std::fs::remove_file(&file).expect("removed");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(**trust.keys.borrow(), ["new", "old"]);
+        write("new\n");
+        trust.keys.changed().await.expect("it is followed");
+        assert_eq!(**trust.keys.borrow(), ["new"]);
+        std::fs::remove_file(&file).expect("removed");
     }
 }
