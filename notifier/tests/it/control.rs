@@ -115,12 +115,14 @@ async fn a_client_changes_its_filter_without_losing_its_place() {
     let writer = Writer::new(&broker).await;
     let service = Service::start(&broker).await;
     let (mut client, _) = Client::control(service.http, "/ws/email/?event=open").await;
-    writer.store_all(&[open(1), click(2)]).await;
-    expect(&mut client, &[open(1)]).await;
+    // The last open shows that the click before it has been passed over.
+    writer.store_all(&[open(1), click(2), open(0)]).await;
+    expect(&mut client, &[open(1), open(0)]).await;
     client.send(TEXT, json!({"_control": "filter", "event": ["click", "send"]}).to_string().as_bytes()).await;
     assert_eq!(client.json().await["_control"], "filter");
     writer.store_all(&[open(3), click(4)]).await;
     expect(&mut client, &[click(4)]).await;
+    // Without one, everything from here on.
     client.send(TEXT, br#"{"_control":"filter"}"#).await;
     assert_eq!(client.json().await["_control"], "filter");
     writer.store_all(&[open(5), click(6)]).await;
