@@ -6,8 +6,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;
+mod rejected;
 mod send;
 mod tail;
+mod terminal;
 mod up;
 
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ enum Verb {
     Tail(tail::Tail),
     /// Post batches of made-up events to a webhook, as Mandrill would
     Send(send::Send),
+    /// Look at what was authentic and of no use, and take it in after all
+    Rejected(rejected::Rejected),
 }
 
 #[tokio::main]
@@ -38,5 +42,6 @@ async fn main() -> ExitCode {
         Verb::Up => up::run().await,
         Verb::Tail(arguments) => tail::run(arguments).await,
         Verb::Send(arguments) => send::run(arguments).await,
+        Verb::Rejected(arguments) => rejected::run(arguments).await,
     }
 }

@@ -16,9 +16,9 @@ use crate::error::Refusal;
 use crate::trust::{Authenticity, Trust};
 
 /// The field that holds the array.
-const FIELD: &str = "mandrill_events";
+pub(crate) const FIELD: &str = "mandrill_events";
 /// Fields of one form. Mandrill sends one, and may come to send others.
-const FIELDS_MAX: usize = 100;
+pub(crate) const FIELDS_MAX: usize = 100;
 
 /// What a body is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

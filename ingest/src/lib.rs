@@ -6,8 +6,8 @@
 //! A request comes in at [`server`], its body through [`body`]; [`judge`] (pure) finds out whether it is
 //! authentic ([`trust`]) and takes it apart ([`batch`]); [`aside`] keeps what does not belong into the
 //! stream ([`cut`] makes the short form of a large event); [`commit`] stores the rest. [`keeper`] keeps
-//! the stream there. [`error`] is every way to fail; [`metrics`], [`status`], [`hint`] and [`trace`] tell
-//! people what happens.
+//! the stream there. [`redrive`] (pure) reads again what was kept aside, for whoever asks. [`error`] is every
+//! way to fail; [`metrics`], [`status`], [`hint`] and [`trace`] tell people what happens.
 
 pub mod aside;
 pub mod batch;
@@ -20,6 +20,7 @@ pub mod hint;
 pub mod judge;
 mod keeper;
 pub mod metrics;
+pub mod redrive;
 mod server;
 pub mod status;
 pub mod trace;

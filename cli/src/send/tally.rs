@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::hook::{Counts, Refusal};
 
-const REJECTED_ADVICE: &str = "They are kept whole in the stream MANDRILL_REJECTED; the service's log says why.";
+const REJECTED_ADVICE: &str = "They are kept whole; `mandrill-live rejected list` says why.";
 
 /// Added to by every sender, read once at the end.
 pub(super) struct Tally {

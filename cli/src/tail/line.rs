@@ -8,6 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::Value;
 use shared::{event, subject};
 
+use crate::terminal::plain;
+
 /// How lines look.
 pub(super) struct Style {
     pub(super) colour: bool,
@@ -70,11 +72,6 @@ fn column(text: &str, width: usize) -> String {
         long if long > width => text.chars().take(width - 1).chain(['…']).collect(),
         short => text + &" ".repeat(width - short),
     }
-}
-
-/// Without anything a terminal might obey.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
