@@ -1,13 +1,15 @@
 # The verbs of this repository, for people and for CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test bench bench-ingest bench-notifier lint fmt screenshot
+.PHONY: help run demo test bench bench-ingest bench-notifier lint fmt screenshot fuzz
 
 # Where `make run` listens; a wildcard address is reached on loopback.
 HTTP_ADDR ?= 127.0.0.1:8000
 HOOK = http://$(subst 0.0.0.0,127.0.0.1,$(HTTP_ADDR))/api/hook/
 EVENTS ?= 200
 RATE ?= 20
+TARGET ?= body
+SECONDS ?= 600
 
 help: ## List these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,9 @@ bench-ingest: ## ... only storing: beside a bare client, and with and without gr
 bench-notifier: ## ... only delivering: beside the floor and nats-server's WebSocket (ONLY=batch for some cases)
 	@cargo build --quiet --release --locked --package notifier --package bench
 	@NATS_SERVER=$$(python3 scripts/nats_server.py) target/release/bench run --only "$(ONLY)"
+
+fuzz: ## Try to break a parser (TARGET=body|form|event|cut, SECONDS=600)
+	@scripts/fuzz.sh $(TARGET) $(SECONDS)
 
 lint: ## Check formatting and lint, with warnings as errors
 	cargo fmt --check

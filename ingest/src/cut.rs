@@ -8,6 +8,9 @@ use shared::event;
 
 /// What is left of a long text, in bytes of its JSON form.
 const TEXT_BYTES_MAX: usize = 1024;
+/// What is left of a field where little else is, in bytes of its JSON form: eight of them and the reference
+/// fit into the lowest LARGE_EVENT_BYTES.
+const FIELD_BYTES_MAX: usize = 400;
 
 /// The short form of `event`, whose whole is kept as `object`: at most `bytes_max` long.
 #[must_use]
@@ -91,8 +94,7 @@ fn skeleton(event: &str, reference: &str) -> String {
     let mut whole = Map::new();
     let put = |object: &mut Map<String, Value>, key: &str, value: Option<&str>| {
         if let Some(value) = value {
-            let kept: String = value.chars().take(TEXT_BYTES_MAX / 4).collect();
-            object.insert(key.to_owned(), kept.into());
+            object.insert(key.to_owned(), front(value, FIELD_BYTES_MAX).into());
         }
     };
     put(&mut msg, "email", fields.email.as_deref());
@@ -106,6 +108,25 @@ fn skeleton(event: &str, reference: &str) -> String {
     whole.insert("msg".to_owned(), msg.into());
     let rest = Value::Object(whole).to_string();
     format!("{{\"_large\":{reference},{}", rest.strip_prefix('{').unwrap_or("}"))
+}
+
+/// The longest front of `text` whose JSON form is no longer than `bytes_max`.
+fn front(text: &str, bytes_max: usize) -> &str {
+    let mut bytes = 0;
+    let end = text.char_indices().find(|&(_, character)| {
+        bytes += json_length(character);
+        bytes > bytes_max
+    });
+    end.map_or(text, |(at, _)| &text[..at])
+}
+
+/// How many bytes serde_json writes for a character.
+fn json_length(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..='\u{1f}' => 6,
+        _ => character.len_utf8(),
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +166,17 @@ mod tests {
         );
         assert_eq!(value["_large"]["bytes"], event.len());
         assert_eq!(cut_value("{}", 1 << 20), json!({"_large": {"object": "obj", "bytes": 2}}));
+    }
+
+    #[test]
+    fn fields_of_nothing_but_escapes_stay_within_the_lowest_limit() {
+        for text in ["\u{1}", "\"", "\u{10000}", "x"].map(|character| character.repeat(2000)) {
+            let msg = json!({"email": &text, "sender": &text, "subaccount": &text, "template": &text});
+            let event = json!({"event": &text, "type": &text, "action": &text, "_id": &text, "msg": msg}).to_string();
+            let value = cut_value(&event, 4 << 10);
+            let kept = value["msg"]["email"].as_str().expect("a text");
+            assert!(text.starts_with(kept) && kept.len() >= 66, "{} bytes", kept.len());
+        }
     }
 
     proptest! {

@@ -84,13 +84,15 @@ struct JsonBody<'a> {
 }
 
 fn judge_json(body: &Bytes, signature: Option<&[u8]>, trust: &Trust) -> Result<Batch, Refusal> {
+    // serde takes an array for an object's fields in their order; nobody means that.
+    let begins_object = body.trim_ascii_start().starts_with(b"{");
     let value = match serde_json::from_slice::<JsonBody<'_>>(body) {
-        Ok(JsonBody { mandrill_events }) => mandrill_events.map(|raw| range_in(body, raw.get())),
+        Ok(JsonBody { mandrill_events }) if begins_object => mandrill_events.map(|raw| range_in(body, raw.get())),
         // Without the array's text there is nothing a signature could be checked over.
-        Err(_) if trust.takes_unsigned() => {
+        Ok(_) | Err(_) if trust.takes_unsigned() => {
             return Err(Refusal::Content("the body is not a JSON object with one \"mandrill_events\"".to_owned()));
         }
-        Err(_) => return Err(Refusal::Signature),
+        Ok(_) | Err(_) => return Err(Refusal::Signature),
     };
     let field = value.clone().map(|value| (FIELD.as_bytes(), &body[value]));
     judge_value(body, value, &SignedText::new(field), signature, trust, || body.clone())
@@ -168,7 +170,9 @@ mod tests {
     #[test]
     fn the_original_projects_json_is_taken_and_its_empty_object_is_not() {
         assert_eq!(events(r#"{"mandrill_events":[{"event":"open"},{}]}"#, ContentType::Json), Ok(2));
-        for body in ["{}", "", "[]", r#"{"mandrill_events":{}}"#, r#"{"mandrill_events":[],"mandrill_events":[]}"#] {
+        for body in
+            ["{}", "", "[]", "[[{}]]", r#"{"mandrill_events":{}}"#, r#"{"mandrill_events":[],"mandrill_events":[]}"#]
+        {
             assert!(matches!(events(body, ContentType::Json), Err(Refusal::Content(_))), "{body}");
         }
     }

@@ -17,6 +17,8 @@ pub mod config;
 pub mod cut;
 pub mod error;
 pub mod hint;
+#[cfg(any(test, feature = "invariants"))]
+pub mod invariants;
 pub mod judge;
 mod keeper;
 pub mod metrics;

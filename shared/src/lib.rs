@@ -16,6 +16,8 @@ pub mod drain;
 pub mod event;
 pub mod form;
 pub mod http;
+#[cfg(any(test, feature = "invariants"))]
+pub mod invariants;
 pub mod origin;
 pub mod problem;
 pub mod serve;
