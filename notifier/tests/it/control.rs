@@ -41,10 +41,15 @@ async fn a_quiet_filtered_session_learns_how_far_it_has_come_and_resumes_there()
     let (mut client, _) = Client::control(service.http, "/ws/email/?event=open").await;
     writer.store_all(&[click(1), click(2), open(3), click(4)]).await;
     expect(&mut client, &[open(3)]).await;
-    let position = client.json().await;
-    assert_eq!(position["_control"], "position");
-    let at: Cursor = position["at"].as_str().expect("a cursor").parse().expect("a cursor");
-    assert_eq!(at.sequence, 4, "past the click it did not want");
+    let at = loop {
+        let position = client.json().await;
+        assert_eq!(position["_control"], "position");
+        let at: Cursor = position["at"].as_str().expect("a cursor").parse().expect("a cursor");
+        // Past the click it did not want, at the latest with the next look.
+        if at.sequence == 4 {
+            break at;
+        }
+    };
     drop(client);
     writer.store_all(&[click(5), open(6)]).await;
     let (mut client, hello) = Client::control(service.http, &format!("/ws/email/?event=open&since={at}")).await;
