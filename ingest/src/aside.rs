@@ -102,9 +102,15 @@ impl Aside {
             self.put(&self.bucket().await?, &name, std::mem::take(&mut payload)).await?;
             headers.insert(OBJECT_HEADER, name.as_str());
         }
+        // What is queued while the broker is away would be sent long after its sender was told otherwise.
+        self.connected()?;
         let publish = self.context.publish_with_headers(subject::REJECTED, headers, payload);
         let acknowledged = publish.await.map_err(refused)?;
         acknowledged.await.map(drop).map_err(refused)
+    }
+
+    fn connected(&self) -> Result<(), NotStored> {
+        if self.broker.is_connected() { Ok(()) } else { Err(NotStored::Away) }
     }
 
     /// What one message may hold: a server that takes less than it should is no reason to lose an event.
@@ -113,9 +119,7 @@ impl Aside {
     }
 
     async fn bucket(&self) -> Result<ObjectStore, NotStored> {
-        if !self.broker.is_connected() {
-            return Err(NotStored::Away);
-        }
+        self.connected()?;
         self.context.get_object_store(&self.bucket).await.map_err(refused)
     }
 

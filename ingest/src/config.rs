@@ -73,7 +73,9 @@ impl Config {
         let drain = DrainSettings::read(environment, mistakes);
         let telemetry = TelemetrySettings::read(environment, mistakes);
         let origins = origins.map(|settings| Origins::new(&settings, mistakes));
+        broker.iter().for_each(|settings| settings.check(mistakes));
         stream.iter().for_each(|settings| settings.check(mistakes));
+        telemetry.iter().for_each(|settings| settings.check(mistakes));
         hook.iter().for_each(|settings| Trust::check(settings, mistakes));
         Some(Config {
             listen: listen?,
@@ -119,8 +121,12 @@ mod tests {
             ("STREAM_MAX_AGE", "1h"),
             ("STREAM_DEDUPE_WINDOW", "2h"),
             ("HTTP_ADDR", "8080"),
+            ("NATS_USER", "me"),
+            ("NATS_TLS_KEY", "key.pem"),
+            ("RUST_LOG", "a=b=c"),
+            ("STREAM_NAME", "a.b"),
         ]))
-        .expect_err("five mistakes")
+        .expect_err("nine mistakes")
         .to_string();
         for part in [
             "ALLOW_UNSIGNED: cannot be used together with MANDRILL_WEBHOOK_KEYS",
@@ -128,6 +134,10 @@ mod tests {
             "MANDRILL_WEBHOOK_KEYS: \"test-webhook\" is public",
             "STREAM_DEDUPE_WINDOW: must not be longer than STREAM_MAX_AGE",
             "HTTP_ADDR: \"8080\" is not an address",
+            "NATS_USER: needs NATS_PASSWORD too",
+            "NATS_TLS_KEY: needs NATS_TLS_CERT too",
+            "RUST_LOG: ",
+            "STREAM_NAME: may hold",
         ] {
             assert!(mistakes.contains(part), "{part}\nin {mistakes}");
         }

@@ -7,6 +7,7 @@ use shared::broker::BrokerSettings;
 use shared::drain::DrainSettings;
 use shared::origin::{OriginSettings, Origins};
 use shared::settings::{ByteSize, Environment, Mistakes, Settings, Span, Variable};
+use shared::stream;
 use shared::telemetry::TelemetrySettings;
 
 use crate::peer::Proxies;
@@ -89,6 +90,9 @@ impl Config {
         let drain = DrainSettings::read(environment, mistakes);
         let telemetry = TelemetrySettings::read(environment, mistakes);
         let notifier = NotifierSettings::read(environment, mistakes);
+        broker.iter().for_each(|settings| settings.check(mistakes));
+        telemetry.iter().for_each(|settings| settings.check(mistakes));
+        notifier.iter().for_each(|settings| stream::check_name(&settings.stream_name, mistakes));
         if notifier.as_ref().is_some_and(|settings| !settings.allow_anonymous) {
             mistakes.add(
                 "allow_anonymous",

@@ -9,7 +9,7 @@ use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 
-use crate::settings::{List, Secret};
+use crate::settings::{List, Mistakes, Secret};
 
 crate::settings! {
     /// Where NATS is and how to sign in.
@@ -30,6 +30,22 @@ crate::settings! {
         pub nats_tls_cert: Option<String> = "";
         /// Path of the certificate's private key.
         pub nats_tls_key: Option<String> = "";
+    }
+}
+
+impl BrokerSettings {
+    /// Reports halves of pairs: what is set alone would be ignored.
+    pub fn check(&self, mistakes: &mut Mistakes) {
+        let mut pair = |one: &str, is_one: bool, other: &str, is_other: bool| match (is_one, is_other) {
+            (true, false) => mistakes.add(one, format!("needs {} too", other.to_ascii_uppercase())),
+            (false, true) => mistakes.add(other, format!("needs {} too", one.to_ascii_uppercase())),
+            (true, true) | (false, false) => {}
+        };
+        pair("nats_user", self.nats_user.is_some(), "nats_password", self.nats_password.is_some());
+        pair("nats_tls_cert", self.nats_tls_cert.is_some(), "nats_tls_key", self.nats_tls_key.is_some());
+        if self.nats_url.is_empty() {
+            mistakes.add("nats_url", "names no broker");
+        }
     }
 }
 

@@ -45,10 +45,7 @@ impl StreamSettings {
         if self.stream_dedupe_window > self.stream_max_age {
             mistakes.add("stream_dedupe_window", "must not be longer than STREAM_MAX_AGE: the broker refuses that");
         }
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-        if self.stream_name.is_empty() || !self.stream_name.bytes().all(plain) {
-            mistakes.add("stream_name", "may hold letters, digits, `_` and `-` only");
-        }
+        check_name(&self.stream_name, mistakes);
     }
 }
 
@@ -62,7 +59,7 @@ pub enum StreamError {
     #[error("the broker does not answer for JetStream: {0}; it must run with JetStream enabled")]
     Away(String),
     /// The stream is not there, and this process is told not to make it.
-    #[error("stream {0} does not exist and MANAGE_STREAM is false: run the set-up job first")]
+    #[error("stream {0} does not exist: ingest makes it, unless MANAGE_STREAM is false")]
     Missing(String),
     /// The server refuses the configuration.
     #[error("the broker refuses stream {name} as configured: {reason}")]
@@ -85,6 +82,14 @@ impl StreamError {
             StreamError::Away(_) | StreamError::Missing(_) => true,
             StreamError::ServerTooOld(_) | StreamError::Refused { .. } | StreamError::Foreign(_) => false,
         }
+    }
+}
+
+/// Reports a name that no stream can have, or that could not be part of the others' names.
+pub fn check_name(name: &str, mistakes: &mut Mistakes) {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    if name.is_empty() || !name.bytes().all(plain) {
+        mistakes.add("stream_name", "may hold letters, digits, `_` and `-` only");
     }
 }
 
@@ -176,6 +181,7 @@ fn rejected(settings: &StreamSettings) -> Config {
         description: Some("mandrill-live: authentic requests that could not be used".to_owned()),
         subjects: vec![subject::REJECTED.to_owned()],
         max_bytes: REJECTED_BYTES_MAX,
+        duplicate_window: settings.stream_dedupe_window.duration(),
         allow_direct: true,
         ..common(settings)
     }

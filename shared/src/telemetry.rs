@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::LogFormat;
+use crate::settings::{LogFormat, Mistakes};
 
 crate::settings! {
     /// What a process says.
@@ -17,6 +17,18 @@ crate::settings! {
         pub log_format: LogFormat = "text";
         /// Which log lines are written, in tracing's filter notation.
         pub rust_log: String = "info";
+    }
+}
+
+impl TelemetrySettings {
+    /// Reports a filter that cannot be read.
+    pub fn check(&self, mistakes: &mut Mistakes) {
+        if let Err(error) = EnvFilter::try_new(&self.rust_log) {
+            mistakes.add(
+                "rust_log",
+                format!("{error}; write a level (`info`), or targets with levels (`ingest=debug,info`)"),
+            );
+        }
     }
 }
 
