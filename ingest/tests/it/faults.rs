@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use shared::settings::Environment;
 use shared::testing::broker::Broker;
 use shared::testing::http::{self, Answer, WEBHOOK};
 use shared::testing::{soon, until};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Ingest, batch, counts, events, signed};
 
@@ -163,4 +166,38 @@ async fn a_stream_without_atomic_batches_is_written_singly() {
     let ingest = Ingest::start(signed(&broker).or("MANAGE_STREAM", "false")).await;
     assert_eq!(counts(&WEBHOOK.post(ingest.address, &batch("s", 30)).await), (30, 0, 0));
     assert_eq!(without_repeats(events(&broker).await), 30);
+}
+
+/// A server that greets as an older one does, and answers pings: no package of so old a server is installed.
+async fn old_server(version: &'static str) -> std::net::SocketAddr {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (reader, mut writer) = stream.into_split();
+            let info = format!(
+                r#"INFO {{"server_id":"old","server_name":"old","version":"{version}","proto":1,"go":"","host":"127.0.0.1","port":{},"headers":true,"max_payload":1048576,"jetstream":true}}"#,
+                address.port()
+            );
+            let mut lines = BufReader::new(reader).lines();
+            let _ = writer.write_all(format!("{info}\r\n").as_bytes()).await;
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line == "PING" {
+                    let _ = writer.write_all(b"PONG\r\n").await;
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_server_without_atomic_batches_is_refused_at_the_start_by_its_version() {
+    let url = format!("nats://{}", old_server("2.11.9").await);
+    let config = ingest::Config::read(&Environment::from([("NATS_URL", url.as_str())])).expect("settings");
+    let bind = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let run = ingest::run(config, bind().await, bind().await, CancellationToken::new());
+    let refused = soon("it gives up", run).await.expect_err("too old").to_string();
+    assert!(refused.contains("nats-server 2.11.9 is too old: 2.12 or newer"), "{refused}");
 }
