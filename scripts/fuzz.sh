@@ -23,7 +23,7 @@ flags=(
   -Cllvm-args=-sanitizer-coverage-pc-table
   -Cllvm-args=-sanitizer-coverage-trace-compares
   -Ccodegen-units=1
-  --cfg=fuzzing
+  --cfg fuzzing
 )
 # A named platform keeps the flags from build scripts and macros, which have no libFuzzer to link with.
 host=$(rustc -vV | sed -n 's/^host: //p')

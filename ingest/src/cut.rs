@@ -74,15 +74,16 @@ fn boundary(text: &str, most: usize) -> usize {
 }
 
 fn unit_length(text: &str) -> usize {
-    let is_high_surrogate = |text: &str| {
-        let digits = text.strip_prefix("\\u").and_then(|rest| rest.get(..4));
-        digits
-            .and_then(|digits| u16::from_str_radix(digits, 16).ok())
-            .is_some_and(|unit| (0xD800..0xDC00).contains(&unit))
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
     };
     match text.as_bytes() {
-        [b'\\', b'u', ..] if is_high_surrogate(text) => 12,
-        [b'\\', b'u', ..] => 6,
+        // Half a pair is JSON too, and whatever follows it is a unit of its own.
+        [b'\\', b'u', ..] => match (unit(0), unit(6)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            _ => 6,
+        },
         [b'\\', ..] => 2,
         _ => text.chars().next().map_or(0, char::len_utf8),
     }
@@ -176,6 +177,15 @@ mod tests {
             let value = cut_value(&event, 4 << 10);
             let kept = value["msg"]["email"].as_str().expect("a text");
             assert!(text.starts_with(kept) && kept.len() >= 66, "{} bytes", kept.len());
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_takes_nothing_with_it() {
+        for behind in ["\u{1f600}", "\\n", "\\ud83d", "x"] {
+            let event = format!(r#"{{"a":"\ud83d{}"}}"#, behind.repeat(600));
+            let short = String::from_utf8(cut(&event, "obj", 1 << 20)).expect("text");
+            assert!(event::read_first(&short).is_ok_and(|(_, end)| end == short.len()), "{short}");
         }
     }
 
