@@ -66,7 +66,7 @@ pub(super) enum ShelfError {
     NoObject(String),
     #[error("the broker did not answer in time")]
     Slow,
-    #[error("the broker refused: {0}")]
+    #[error("the broker did not do it: {0}; a time-out may be a missing permission (docs/OPERATIONS.md)")]
     Refused(String),
 }
 

@@ -198,6 +198,6 @@ async fn a_server_without_atomic_batches_is_refused_at_the_start_by_its_version(
     let config = ingest::Config::read(&Environment::from([("NATS_URL", url.as_str())])).expect("settings");
     let bind = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let run = ingest::run(config, bind().await, bind().await, CancellationToken::new());
-    let refused = soon("it gives up", run).await.expect_err("too old").to_string();
+    let refused = soon("it gives up", Box::pin(run)).await.expect_err("too old").to_string();
     assert!(refused.contains("nats-server 2.11.9 is too old: 2.12 or newer"), "{refused}");
 }
