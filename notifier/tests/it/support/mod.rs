@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::{Client, V1};
 pub(crate) use gate::Gate;
-pub(crate) use sse::EventStream;
+pub(crate) use sse::{EventStream, Message};
 
 /// A notifier that runs until it is stopped or dropped.
 pub(crate) struct Service {
@@ -65,6 +65,11 @@ impl Service {
         testing::until("the notifier is ready", async || self.is_ready().await).await;
     }
 
+    /// Open sessions of a kind, as the metrics have them.
+    pub(crate) async fn sessions(&self, kind: &str) -> u64 {
+        metric(self.admin, &format!("mandrill_live_notifier_sessions{{kind=\"{kind}\"}}")).await
+    }
+
     /// A plain session.
     pub(crate) async fn session(&self) -> Client {
         Client::connect(self.http, "/ws/email/", &[]).await
@@ -80,6 +85,13 @@ impl Service {
         self.stop.cancel();
         testing::soon("the notifier stops", self.task).await.expect("no panic").expect("an orderly end");
     }
+}
+
+/// One value of the metrics, by its name and labels; 0 where nothing has been counted yet.
+pub(crate) async fn metric(admin: SocketAddr, name: &str) -> u64 {
+    let text = String::from_utf8(http::get(admin, "/metrics").await.body).expect("text");
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0, |value| value.parse().expect("a whole number"))
 }
 
 /// Stores events as ingest does.
