@@ -82,7 +82,8 @@ async fn serve(ingest_config: &ingest::Config, notifier_config: &notifier::Confi
     let admin = Admin::new(readiness.clone(), registry);
     let admin = tokio::spawn(serve::run(private, admin, serve::ADMIN_LIMITS, ended.clone(), Duration::ZERO));
     let both = Both { ingest, notifier: notifier.clone() };
-    let requests = serve::run(public, both, limits(ingest_config), stop.clone(), drain::span(&ingest_config.drain));
+    let limits = limits(ingest_config, notifier_config);
+    let requests = serve::run(public, both, limits, stop.clone(), drain::span(&ingest_config.drain));
     let sessions = async {
         stop.cancelled().await;
         readiness.not_ready(PART, "about to stop");
@@ -95,10 +96,11 @@ async fn serve(ingest_config: &ingest::Config, notifier_config: &notifier::Confi
 }
 
 /// One listener has the connections of both services.
-fn limits(config: &ingest::Config) -> ConnectionLimits {
-    let ingest = ingest::connection_limits(config);
-    let connections_max = ingest.connections_max + notifier::CONNECTION_LIMITS.connections_max;
-    ConnectionLimits { connections_max, ..ingest }
+fn limits(ingest: &ingest::Config, notifier: &notifier::Config) -> ConnectionLimits {
+    let (ingest, notifier) = (ingest::connection_limits(ingest), notifier::connection_limits(notifier));
+    let connections_max = ingest.connections_max + notifier.connections_max;
+    let ConnectionLimits { stuck_timeout, send_buffer_bytes, .. } = notifier;
+    ConnectionLimits { connections_max, stuck_timeout, send_buffer_bytes, ..ingest }
 }
 
 #[derive(Clone)]

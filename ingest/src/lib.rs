@@ -70,6 +70,8 @@ pub fn connection_limits(config: &Config) -> ConnectionLimits {
         head_timeout: HEAD_TIMEOUT,
         head_bytes_max: HEAD_BYTES_MAX,
         read_bytes_max: READ_BYTES_MAX,
+        stuck_timeout: serve::STUCK_TIMEOUT,
+        send_buffer_bytes: None,
     }
 }
 

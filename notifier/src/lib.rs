@@ -52,14 +52,22 @@ pub use server::{Notifier, StartError};
 /// The part of readiness that says whether this process is about to stop.
 const READINESS: &str = "process";
 
-/// Limits of the public listener. Live sessions have limits of their own: these are for requests and
-/// handshakes under way.
-pub const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
-    connections_max: 10_000,
-    head_timeout: Duration::from_secs(10),
-    head_bytes_max: 16 << 10,
-    read_bytes_max: 16 << 10,
-};
+/// What the kernel may hold for a client that does not read.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
+
+/// Limits of the public listener: for requests, handshakes under way, and streams. Sessions on the socket
+/// have limits of their own.
+#[must_use]
+pub fn connection_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits {
+        connections_max: 10_000,
+        head_timeout: Duration::from_secs(10),
+        head_bytes_max: 16 << 10,
+        read_bytes_max: 16 << 10,
+        stuck_timeout: config.notifier.lag_timeout.duration(),
+        send_buffer_bytes: Some(SEND_BUFFER_BYTES),
+    }
+}
 
 /// Runs a notifier on its listeners until `stop`, then ends in order: not ready, no new connections,
 /// sessions ended, requests finished, the feed stopped.
@@ -80,7 +88,7 @@ pub async fn run(
     let probes = tokio::spawn(serve::run(admin, probes, ADMIN_LIMITS, probes_stop.clone(), Duration::ZERO));
 
     let span = config.drain.drain_seconds.duration();
-    let requests = serve::run(http, notifier.clone(), CONNECTION_LIMITS, stop.clone(), span);
+    let requests = serve::run(http, notifier.clone(), connection_limits(&config), stop.clone(), span);
     let sessions = async {
         stop.cancelled().await;
         readiness.not_ready(READINESS, "about to stop");

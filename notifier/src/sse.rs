@@ -119,15 +119,18 @@ impl Events {
     /// The next piece; nothing at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            // Also where there is always more to send: a client that is asked to move goes on elsewhere.
+            match self.ends {
+                Some(ends) if ends <= Instant::now() => return None,
+                Some(_) => {}
+                None if self.draining.signal.is_cancelled() => self.go_with_the_replica(),
+                None if self.expires <= Instant::now() => self.go_with_age(),
+                None => {}
+            }
             self.head.mark_unchanged();
             match self.fill() {
                 Some(request) => self.catch_up(request).await,
-                None if self.out.is_empty() => {
-                    if self.ends.is_some_and(|ends| ends <= Instant::now()) {
-                        return None;
-                    }
-                    self.wait().await;
-                }
+                None if self.out.is_empty() => self.wait().await,
                 None => {}
             }
             if !self.out.is_empty() {
@@ -180,12 +183,8 @@ impl Events {
                 let state = *self.feed.borrow_and_update();
                 self.control(None, &Control::status(state));
             }
-            () = self.draining.signal.cancelled(), if !told_to_go => {
-                let left = self.draining.deadline.get().map_or(Duration::ZERO, |deadline| drain::left(*deadline));
-                // Streams end at moments of their own, so that their clients do not come all at once.
-                self.go("drain", left.mul_f64(rand::random_range(0.0..0.8)));
-            }
-            () = sleep_until(self.expires), if !told_to_go => self.go("max_age", self.engine.limits.ping_interval),
+            () = self.draining.signal.cancelled(), if !told_to_go => self.go_with_the_replica(),
+            () = sleep_until(self.expires), if !told_to_go => self.go_with_age(),
             () = sleep_until(self.ends.unwrap_or(comment)), if told_to_go => {}
             () = sleep_until(comment) => self.keep_alive(),
         }
@@ -199,6 +198,16 @@ impl Events {
         } else {
             self.out.put_slice(b":\n\n");
         }
+    }
+
+    fn go_with_the_replica(&mut self) {
+        let left = self.draining.deadline.get().map_or(Duration::ZERO, |deadline| drain::left(*deadline));
+        // Streams end at moments of their own, so that their clients do not come all at once.
+        self.go("drain", left.mul_f64(rand::random_range(0.0..0.8)));
+    }
+
+    fn go_with_age(&mut self) {
+        self.go("max_age", self.engine.limits.ping_interval);
     }
 
     fn go(&mut self, reason: &'static str, within: Duration) {

@@ -43,7 +43,16 @@ pub struct ConnectionLimits {
     pub head_bytes_max: usize,
     /// What one read may take in: larger costs memory a connection, smaller costs system calls a body.
     pub read_bytes_max: usize,
+    /// A peer that takes nothing of what it is sent for this long is gone, also where it still answers as a
+    /// machine: an answer that streams would otherwise wait for it for ever.
+    pub stuck_timeout: Duration,
+    /// What the kernel may hold for a peer that does not read, where that is bounded; it doubles the number
+    /// for its own needs.
+    pub send_buffer_bytes: Option<usize>,
 }
+
+/// For answers that end by themselves.
+pub const STUCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// For listeners that see probes and scrapes only.
 pub const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
@@ -51,6 +60,8 @@ pub const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
     head_timeout: Duration::from_secs(10),
     head_bytes_max: 8 << 10,
     read_bytes_max: 8 << 10,
+    stuck_timeout: STUCK_TIMEOUT,
+    send_buffer_bytes: None,
 };
 
 /// What a client over the limit is told, as far as its connection takes it at once.
@@ -61,9 +72,6 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConn
 const FULL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Clients over the limit that are being told so at once; those beyond are closed without a word.
 const FULL_ANSWERS_MAX: usize = 64;
-/// A peer that takes nothing of what it is sent for this long is gone, also where it still answers as a
-/// machine: an answer that streams would otherwise wait for it for ever.
-const STUCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -111,6 +119,7 @@ pub async fn run<H: Handler>(
 
 struct Server {
     http: http1::Builder,
+    limits: ConnectionLimits,
     stop: CancellationToken,
     connections: TaskTracker,
     places: Arc<Semaphore>,
@@ -126,6 +135,7 @@ impl Server {
             .max_buf_size(limits.read_bytes_max);
         Server {
             http,
+            limits,
             stop,
             connections: TaskTracker::new(),
             places: Arc::new(Semaphore::new(limits.connections_max)),
@@ -137,7 +147,12 @@ impl Server {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return self.refuse(stream) };
         // Answers are written whole: waiting to merge them with later ones would only delay them.
         let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STUCK_TIMEOUT));
+        // A kernel that refuses keeps its own bounds.
+        let socket = SockRef::from(&stream);
+        let _ = socket.set_tcp_user_timeout(Some(self.limits.stuck_timeout));
+        if let Some(bytes) = self.limits.send_buffer_bytes {
+            let _ = socket.set_send_buffer_size(bytes);
+        }
         let handler = handler.clone();
         let service = service_fn(move |request| {
             let handler = handler.clone();

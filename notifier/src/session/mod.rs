@@ -34,9 +34,6 @@ use crate::worker::{Command, write_runs};
 pub(crate) use state::Held;
 use state::{Holder, State};
 
-/// What the kernel may hold for a client that does not read; it doubles the number for its own needs.
-const SEND_BUFFER_BYTES: usize = 256 << 10;
-
 /// A session's socket and state.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -73,11 +70,8 @@ pub(crate) enum Delivered {
 
 impl Session {
     pub(crate) fn new(id: u64, stream: TcpStream, engine: Arc<Engine>, opening: Opening) -> Arc<Session> {
-        // A kernel that refuses keeps its own bound.
-        let socket = socket2::SockRef::from(&stream);
-        let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
         // How long a session may take nothing is its own limit from here on.
-        let _ = socket.set_tcp_user_timeout(None);
+        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(None);
         let worker = usize::try_from(id).unwrap_or_default() % engine.workers.len().max(1);
         let state = Mutex::new(State::new(opening));
         // Sessions that came together must not move together.

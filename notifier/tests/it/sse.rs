@@ -1,10 +1,13 @@
 //! `GET /api/events/stream`, `GET /api/status`, and who may call them.
 
 use shared::testing::broker::Broker;
-use shared::testing::http::{get, send};
-use shared::testing::until;
+use shared::testing::http::{get, request, send};
+use shared::testing::{soon, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
-use crate::support::{EventStream, Service, Writer, events, parts};
+use crate::support::{EventStream, Message, Service, Writer, events, expect, parts};
 
 async fn service(variables: &[(&str, &str)]) -> (Broker, Writer, Service) {
     let broker = Broker::start().await;
@@ -83,6 +86,103 @@ async fn a_stream_is_told_that_the_replica_stops() {
     assert_eq!((&goaway["_control"], &goaway["reason"]), (&"goaway".into(), &"drain".into()));
     assert_eq!(stream.next().await, None);
     service.stop().await;
+}
+
+/// Whether a message asks to move because of the stream's age, and says when the stream ends.
+fn asks_to_move(message: &Message) -> bool {
+    let json = message.json();
+    let asked = json["_control"] == "goaway";
+    assert!(!asked || (json["reason"] == "max_age" && json["within_ms"] == 1000), "{json}");
+    asked
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_stream_moves_to_another_replica_and_on_the_way_nothing_is_lost_or_comes_twice() {
+    let (broker, writer, first) = service(&[("SESSION_MAX_AGE", "1s"), ("PING_INTERVAL", "1s")]).await;
+    let second = Service::with(&broker, &[("SESSION_MAX_AGE", "1s"), ("PING_INTERVAL", "1s")]).await;
+    let (mut stream, _) = EventStream::open(first.http, "/api/events/stream", &[]).await;
+    let (enough, mut told) = oneshot::channel::<()>();
+    // Events go on all the time, also between the end of one stream and the start of the next.
+    let storing = tokio::spawn(async move {
+        let mut stored = Vec::new();
+        while told.try_recv().is_err() {
+            stored.push(format!(r#"{{"n":{}}}"#, stored.len()));
+            writer.store_all(&stored[stored.len() - 1..]).await;
+        }
+        stored
+    });
+    let (mut got, mut last, mut asked) = (Vec::new(), String::new(), false);
+    for replica in [&second, &first] {
+        while let Some(message) = stream.next().await {
+            if message.event.is_some() {
+                asked |= asks_to_move(&message);
+                continue;
+            }
+            last = message.id.expect("an id");
+            got.push(parts(&message.data).2);
+        }
+        assert!(std::mem::take(&mut asked), "the stream said that it would end");
+        let id = [("Last-Event-ID", last.as_str())];
+        let (next, hello) = EventStream::open(replica.http, "/api/events/stream", &id).await;
+        assert_eq!((&hello.json()["recovered"], &hello.json()["at"]), (&true.into(), &last.as_str().into()));
+        stream = next;
+    }
+    enough.send(()).expect("still storing");
+    let stored = storing.await.expect("no panic");
+    while got.len() < stored.len() {
+        let message = stream.next().await.expect("an event");
+        if message.event.is_none() {
+            got.push(parts(&message.data).2);
+        }
+    }
+    assert_eq!(got, stored);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_never_catches_up_is_asked_to_move_as_well() {
+    let (_broker, writer, service) = service(&[("SESSION_MAX_AGE", "1s"), ("PING_INTERVAL", "1s")]).await;
+    let (mut behind, _) = EventStream::open(service.http, "/api/events/stream", &[]).await;
+    let all: Vec<String> = (0..600).map(|n| format!(r#"{{"n":{n},"fill":"{}"}}"#, "x".repeat(20_000))).collect();
+    writer.store_all(&all).await;
+    // When a later one has ended of age, this one is old as well, with more before it than its socket holds.
+    let (mut idle, _) = EventStream::open(service.http, "/api/events/stream", &[]).await;
+    while idle.next().await.is_some() {}
+    let mut had = 0;
+    loop {
+        let message = behind.next().await.expect("to be asked to move, before the end");
+        if message.event.is_some() && asks_to_move(&message) {
+            break;
+        }
+        assert!(parts(&message.data).2 == all[had], "event {had}");
+        had += 1;
+    }
+    assert!(had < all.len() - 100, "asked on the way, not at the head: {had}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_not_read_delays_nobody_and_is_cut_in_time() {
+    let (_broker, writer, service) = service(&[("LAG_TIMEOUT", "5s"), ("RING_BYTES", "2MiB")]).await;
+    let mut stuck = TcpStream::connect(service.http).await.expect("connected");
+    stuck.write_all(&request("GET", "/api/events/stream", &[], b"")).await.expect("sent");
+    until("its stream is open", async || service.sessions("sse").await == 1).await;
+    let (mut stream, _) = EventStream::open(service.http, "/api/events/stream", &[]).await;
+    let mut socket = service.session().await;
+    let all: Vec<String> = (0..400).map(|n| format!(r#"{{"n":{n},"fill":"{}"}}"#, "x".repeat(20_000))).collect();
+    // The next events come only when the others have these.
+    for group in all.chunks(20) {
+        writer.store_all(group).await;
+        read(&mut stream, group).await;
+        expect(&mut socket, group).await;
+    }
+    assert_eq!(service.sessions("sse").await, 2, "the others had everything while it was stuck");
+    until("it is cut", async || service.sessions("sse").await == 1).await;
+    let mut held = Vec::new();
+    // What the kernel held is still there to be read; then the connection has ended, or was reset.
+    let _ = soon("the end", stuck.read_to_end(&mut held)).await;
+    assert!(held.len() < all.len() * 20_000 - (2 << 20), "it was cut while it was behind the ring: {}", held.len());
+    let more = events(3);
+    writer.store_all(&more).await;
+    read(&mut stream, &more).await;
 }
 
 #[tokio::test]
