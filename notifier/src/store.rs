@@ -160,7 +160,14 @@ impl Store {
         let after = request.after.max(first_kept.saturating_sub(1));
         if epoch != request.epoch || after >= info.state.last_sequence {
             let through = after.max(request.after);
-            return Ok(Stretch { after: request.after, chunks: Vec::new(), through, first_kept, epoch, counted });
+            return Ok(Stretch {
+                after: request.after,
+                chunks: Vec::new(),
+                through,
+                first_kept,
+                epoch,
+                _counted: counted,
+            });
         }
         let (mut chunks, mut batch) = (Vec::new(), ChunkBuilder::new(epoch));
         let mut through = None;
@@ -188,7 +195,7 @@ impl Store {
         chunks.extend(batch.take().map(Arc::new));
         // A batch without a message that does not say that there is none must not pass for a hole.
         let through = through.ok_or(StoreError::Away)?;
-        Ok(Stretch { after: request.after, chunks, through, first_kept, epoch, counted })
+        Ok(Stretch { after: request.after, chunks, through, first_kept, epoch, _counted: counted })
     }
 
     async fn ask(&self, after: u64, inbox: String) -> Result<(), StoreError> {

@@ -57,7 +57,7 @@ pub(crate) struct Stretch {
     /// The life of the stream it was read in.
     pub(crate) epoch: Epoch,
     /// Counts it among those in memory.
-    pub(crate) counted: Arc<()>,
+    pub(crate) _counted: Arc<()>,
 }
 
 /// What a reader meets next.
@@ -254,7 +254,7 @@ mod tests {
             through,
             first_kept: first,
             epoch: request.epoch,
-            counted: Arc::default(),
+            _counted: Arc::default(),
         })
     }
 
