@@ -18,7 +18,7 @@ const IN_FLIGHT: u64 = 32 << 20;
 /// A process that has nothing to do.
 const BASE: u64 = 32 << 20;
 /// A connection whose request has not begun: its buffer and its state.
-const CONNECTION: u64 = 16 << 10;
+const CONNECTION: u64 = 24 << 10;
 
 async fn start(broker: &Broker) -> Process {
     let (in_flight, connections) = (IN_FLIGHT.to_string(), (CONNECTIONS + 100).to_string());
