@@ -134,8 +134,6 @@ impl Events {
                 None => {}
             }
             if !self.out.is_empty() {
-                // Nobody knows when the next piece will be asked for.
-                self.walk.let_go();
                 return Some(self.out.split().freeze());
             }
         }

@@ -5,7 +5,7 @@
 //! session. It reads by direct get in batches, which leaves nothing behind on the broker.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use async_nats::{HeaderMap, Message, StatusCode, jetstream};
@@ -25,8 +25,6 @@ const STRETCH_MESSAGES: u64 = 512;
 const STRETCH_BYTES: u64 = 4 << 20;
 /// Stretches that are kept for the next reader on the same way.
 const STRETCHES_KEPT: usize = 8;
-/// Stretches in memory, kept or held by sessions, from which on none is held that does not leave at once.
-const STRETCHES_ENOUGH: usize = 24;
 /// Readers that may wait for their turn, for each that may read.
 const WAITING_A_READER: usize = 64;
 /// For the broker's next message of a batch.
@@ -57,8 +55,6 @@ pub(crate) struct Store {
     readers: Semaphore,
     waiting: Semaphore,
     shared: Mutex<Shared>,
-    /// As many clones as there are stretches in memory.
-    counted: Arc<()>,
     metrics: StoreMetrics,
 }
 
@@ -67,24 +63,6 @@ pub(crate) struct Store {
 struct Shared {
     known: HashMap<Request, Weak<Cell>>,
     kept: VecDeque<Arc<Cell>>,
-}
-
-impl Shared {
-    /// What is known of a stretch; that there was nothing yet is no answer any more.
-    fn cell(&self, request: &Request) -> Option<Arc<Cell>> {
-        let cell = self.known.get(request).and_then(Weak::upgrade)?;
-        let was_empty = cell.get().is_some_and(|stretch| stretch.chunks.is_empty());
-        (!was_empty).then_some(cell)
-    }
-
-    /// Keeps those longest that were asked for last.
-    fn keep(&mut self, cell: Arc<Cell>) {
-        self.kept.retain(|kept| !Arc::ptr_eq(kept, &cell));
-        self.kept.push_back(cell);
-        if self.kept.len() > STRETCHES_KEPT {
-            self.kept.pop_front();
-        }
-    }
 }
 
 impl Store {
@@ -103,16 +81,12 @@ impl Store {
             readers: Semaphore::new(readers),
             waiting: Semaphore::new(readers * WAITING_A_READER),
             shared: Mutex::default(),
-            counted: Arc::default(),
             metrics,
         }
     }
 
     /// The stretch a reader needs; one that several need at the same time is read once.
     pub(crate) async fn stretch(&self, request: Request) -> Result<Arc<Stretch>, StoreError> {
-        if let Some(read) = self.lately(request) {
-            return Ok(read);
-        }
         let _waiting = self.waiting.try_acquire().map_err(|_| StoreError::Busy)?;
         let cell = self.cell(request);
         let read = cell.get_or_try_init(async || {
@@ -124,50 +98,29 @@ impl Store {
         read.await.cloned()
     }
 
-    /// Whether there are so many stretches in memory that a session whose socket is full shall not hold one.
-    pub(crate) fn is_crowded(&self) -> bool {
-        Arc::strong_count(&self.counted) > STRETCHES_ENOUGH
-    }
-
-    fn shared(&self) -> MutexGuard<'_, Shared> {
-        // Both collections hold whole values at any moment a panic could strike.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A stretch that was read lately and is kept: it needs no turn.
-    fn lately(&self, request: Request) -> Option<Arc<Stretch>> {
-        let mut shared = self.shared();
-        let cell = shared.cell(&request)?;
-        let read = Arc::clone(cell.get()?);
-        shared.keep(cell);
-        Some(read)
-    }
-
-    /// Where a stretch is being read, or will be.
     fn cell(&self, request: Request) -> Arc<Cell> {
-        let mut shared = self.shared();
-        let cell = shared.cell(&request).unwrap_or_default();
+        // Both collections hold whole values at any moment a panic could strike.
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = shared.known.get(&request).and_then(Weak::upgrade) {
+            return cell;
+        }
+        let cell = Arc::new(Cell::new());
         shared.known.retain(|_, cell| cell.strong_count() > 0);
         shared.known.insert(request, Arc::downgrade(&cell));
-        shared.keep(Arc::clone(&cell));
+        shared.kept.push_back(Arc::clone(&cell));
+        if shared.kept.len() > STRETCHES_KEPT {
+            shared.kept.pop_front();
+        }
         cell
     }
 
     async fn read(&self, request: Request) -> Result<Stretch, StoreError> {
         let info = stream::info(&self.context, &self.stream).await?;
         let epoch = stream::epoch_of(&info)?;
-        let (first_kept, counted) = (info.state.first_sequence, Arc::clone(&self.counted));
+        let first_kept = info.state.first_sequence;
         let after = request.after.max(first_kept.saturating_sub(1));
         if epoch != request.epoch || after >= info.state.last_sequence {
-            let through = after.max(request.after);
-            return Ok(Stretch {
-                after: request.after,
-                chunks: Vec::new(),
-                through,
-                first_kept,
-                epoch,
-                _counted: counted,
-            });
+            return Ok(Stretch { chunks: Vec::new(), through: after.max(request.after), first_kept, epoch });
         }
         let (mut chunks, mut batch) = (Vec::new(), ChunkBuilder::new(epoch));
         let mut through = None;
@@ -195,7 +148,7 @@ impl Store {
         chunks.extend(batch.take().map(Arc::new));
         // A batch without a message that does not say that there is none must not pass for a hole.
         let through = through.ok_or(StoreError::Away)?;
-        Ok(Stretch { after: request.after, chunks, through, first_kept, epoch, _counted: counted })
+        Ok(Stretch { chunks, through, first_kept, epoch })
     }
 
     async fn ask(&self, after: u64, inbox: String) -> Result<(), StoreError> {

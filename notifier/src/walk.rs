@@ -47,8 +47,6 @@ pub(crate) struct Request {
 /// A part of the stream, read for one reader or several.
 #[derive(Debug)]
 pub(crate) struct Stretch {
-    /// What it follows.
-    pub(crate) after: u64,
     pub(crate) chunks: Vec<Arc<Chunk>>,
     /// Every event up to this sequence is in it.
     pub(crate) through: u64,
@@ -56,8 +54,6 @@ pub(crate) struct Stretch {
     pub(crate) first_kept: u64,
     /// The life of the stream it was read in.
     pub(crate) epoch: Epoch,
-    /// Counts it among those in memory.
-    pub(crate) _counted: Arc<()>,
 }
 
 /// What a reader meets next.
@@ -196,19 +192,6 @@ impl Walk {
         Gap { after, before: self.cursor(), reason: GapReason::Epoch }
     }
 
-    /// Whether it holds a part of the stream in memory.
-    pub(crate) fn holds_stretch(&self) -> bool {
-        matches!(self.source, Source::Stretch { .. })
-    }
-
-    /// Lets go of what was read from the stream while nothing of it can be sent: a reader that takes little
-    /// would hold all of it for long. What is left of it is asked for again.
-    pub(crate) fn let_go(&mut self) {
-        if let Source::Stretch { stretch, .. } = &self.source {
-            self.source = Source::Stream(Request { epoch: self.epoch, after: stretch.after, from_oldest: false });
-        }
-    }
-
     /// Takes what was read from the stream; a gap where it begins too late.
     pub(crate) fn supply(&mut self, stretch: Arc<Stretch>) -> Option<Gap> {
         let Source::Stream(request) = self.source else { return None };
@@ -216,9 +199,7 @@ impl Walk {
             return Some(self.begin_anew(stretch.epoch));
         }
         let first_kept = stretch.first_kept;
-        // It may have been here before.
-        let next = stretch.chunks.partition_point(|chunk| chunk.last().sequence <= self.read.sequence);
-        self.source = Source::Stretch { stretch, next };
+        self.source = Source::Stretch { stretch, next: 0 };
         if first_kept <= self.read.sequence + 1 {
             return None;
         }
@@ -242,28 +223,15 @@ mod tests {
         builder.take().expect("a chunk")
     }
 
-    /// The stream: every sequence from `first` to `last`, 7 a stretch, 3 a chunk.
+    /// The stream: every sequence from `first` to `last`, 7 a stretch.
     fn stretch(request: Request, first: u64, last: u64) -> Arc<Stretch> {
         let from = (request.after + 1).max(first);
         let through = (from + 6).min(last);
-        let chunks = (from..=through).step_by(3).map(|at| Arc::new(chunk(request.epoch, at..=(at + 2).min(through))));
-        let chunks = chunks.collect();
-        Arc::new(Stretch {
-            after: request.after,
-            chunks,
-            through,
-            first_kept: first,
-            epoch: request.epoch,
-            _counted: Arc::default(),
-        })
+        let chunks = if from > last { Vec::new() } else { vec![Arc::new(chunk(request.epoch, from..=through))] };
+        Arc::new(Stretch { chunks, through, first_kept: first, epoch: request.epoch })
     }
 
     fn walk_to_head(walk: &mut Walk, ring: &Ring, first: u64, last: u64) -> (Vec<u64>, Vec<Gap>) {
-        walk_on(walk, ring, first, last, |_| ())
-    }
-
-    /// Walks to the head; `rest` is done after every chunk.
-    fn walk_on(walk: &mut Walk, ring: &Ring, first: u64, last: u64, rest: fn(&mut Walk)) -> (Vec<u64>, Vec<Gap>) {
         let (mut met, mut gaps) = (Vec::new(), Vec::new());
         loop {
             let before = walk.cursor().sequence;
@@ -276,7 +244,6 @@ mod tests {
                     let fresh: Vec<u64> = entries.filter(|sequence| *sequence > before).collect();
                     assert_eq!(wanted.events, fresh.len());
                     met.extend(fresh);
-                    rest(walk);
                 }
             }
         }
@@ -305,33 +272,6 @@ mod tests {
             assert_eq!(gaps, []);
             assert_eq!(walk.cursor().sequence, 83);
         }
-    }
-
-    #[test]
-    fn a_reader_that_lets_go_of_what_was_read_for_it_goes_on_where_it_was() {
-        let epoch = Epoch::random();
-        let ring = ring(epoch, 50, 83);
-        for after in 0..=83 {
-            let mut walk = Walk::from_stream(&cursor(epoch, after));
-            let (met, gaps) = walk_on(&mut walk, &ring, 1, 83, Walk::let_go);
-            assert_eq!((met, gaps), (Vec::from_iter(after + 1..=83), vec![]), "after {after}");
-        }
-    }
-
-    #[test]
-    fn what_the_stream_lost_while_a_reader_had_let_go_is_a_gap_also_where_it_asked_for_whatever_there_is() {
-        let epoch = Epoch::random();
-        let ring = ring(epoch, 50, 60);
-        let mut walk = Walk::from_oldest(epoch);
-        let Step::Behind(request) = walk.step(&ring, None) else { panic!("it is behind the ring") };
-        assert!(walk.supply(stretch(request, 1, 60)).is_none());
-        let Step::Events(chunk, _) = walk.step(&ring, None) else { panic!("events") };
-        assert_eq!(chunk.last().sequence, 3);
-        walk.let_go();
-        assert!(!walk.holds_stretch());
-        let (met, gaps) = walk_to_head(&mut walk, &ring, 31, 60);
-        let [gap] = gaps[..] else { panic!("one gap, not {gaps:?}") };
-        assert_eq!((gap.after.sequence, gap.before.sequence, met), (3, 30, Vec::from_iter(31..=60)));
     }
 
     #[test]

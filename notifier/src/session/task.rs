@@ -35,8 +35,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const WRITES_A_TURN_MAX: usize = 16;
 /// Where the broker does not answer a session that catches up.
 const CATCHUP_PAUSE: Duration = Duration::from_millis(500);
-/// How long a session whose socket takes nothing may hold what was read from the stream for it.
-const STRETCH_HELD: Duration = Duration::from_secs(1);
 /// After how long to come again where too many catch up.
 const BUSY_RETRY_SECONDS: u16 = 5;
 
@@ -126,7 +124,6 @@ async fn serve(session: &Arc<Session>, unread: Bytes) -> End {
                 Waited::Writable => {}
                 Waited::Gone => return End::gone(),
                 Waited::TimeIsUp if session.is_over() => return End { close: session.ending(), heard: false },
-                Waited::TimeIsUp if session.let_go() => {}
                 Waited::TimeIsUp if lag.is_too_slow(&session.engine.limits) => session.end(Close::TooSlow),
                 Waited::TimeIsUp => {}
             },
@@ -186,12 +183,7 @@ impl Session {
             }
             match write_once(&self.stream, &mut state.outbox) {
                 Ok(written) => lag.took(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.engine.store.is_crowded() {
-                        state.walk.let_go();
-                    }
-                    return Turn::Blocked;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Blocked,
                 Err(_) => return Turn::Gone,
             }
         }
@@ -246,17 +238,7 @@ impl Session {
         if self.is_over() {
             return Some(lag.ending_since() + CLOSE_TIMEOUT);
         }
-        let lag_end = blocked.then(|| lag.window_start() + self.engine.limits.lag_timeout)?;
-        let holds = self.state().walk.holds_stretch();
-        Some(if holds { lag_end.min(Instant::now() + STRETCH_HELD) } else { lag_end })
-    }
-
-    /// Lets go of what was read from the stream for it; says whether there was any.
-    fn let_go(&self) -> bool {
-        let walk = &mut self.state().walk;
-        let held = walk.holds_stretch();
-        walk.let_go();
-        held
+        blocked.then(|| lag.window_start() + self.engine.limits.lag_timeout)
     }
 }
 
