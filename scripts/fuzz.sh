@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-target=${1:?a target: body, form, event or cut}
+target=${1:?a target: a name of fuzz/targets}
 seconds=${2:?how many seconds}
 work=.local/fuzz/$target
 

@@ -176,6 +176,8 @@ def allow_local_use(environment: dict[str, str]) -> list[str]:
     if open_page:
         environment["ALLOW_ANONYMOUS"] = "true"
         notes.append("Nobody has to sign in: everybody who can reach this address sees every event.")
+    elif given("JWT_SECRET", "JWT_SECRET_FILE"):
+        notes.append(f"Readers need a token: `{BINARY} token` makes one, with the same JWT_ variables.")
     return notes
 
 

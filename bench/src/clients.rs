@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::ages::Ages;
 use crate::event::{DIGITS, MARK, now_us};
 
 /// What a session speaks.
@@ -40,9 +41,6 @@ pub(crate) struct Report {
 pub(crate) const CONNECTING_MAX: usize = 64;
 /// What one read takes.
 const READ_BYTES: usize = 256 << 10;
-/// Ages are counted by tens of microseconds, up to twenty seconds.
-const AGE_STEP_US: u64 = 10;
-const AGES: usize = 2_000_000;
 
 struct Counts {
     events: Cell<u64>,
@@ -50,7 +48,7 @@ struct Counts {
     asked: Cell<u64>,
     expected: Cell<u64>,
     reached: Notify,
-    ages: RefCell<Vec<u32>>,
+    ages: RefCell<Ages>,
     buffer: RefCell<Vec<u8>>,
     mark: Finder<'static>,
 }
@@ -61,7 +59,7 @@ pub(crate) async fn run(address: SocketAddr, protocol: Protocol, sessions: usize
         asked: Cell::new(0),
         expected: Cell::new(u64::MAX),
         reached: Notify::new(),
-        ages: RefCell::new(vec![0; AGES]),
+        ages: RefCell::new(Ages::new()),
         buffer: RefCell::new(vec![0; READ_BYTES]),
         mark: Finder::new(MARK),
     });
@@ -107,10 +105,23 @@ async fn obey(counts: &Counts) {
 
 /// Opens a session; returns what has come behind the handshake's answer as well.
 pub(crate) async fn connect(address: SocketAddr, protocol: Protocol, path: &str) -> (TcpStream, Vec<u8>) {
+    let (mut socket, mut answer) = shake_hands(address, path, "").await;
+    if protocol == Protocol::Nats {
+        let connect = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB mandrill.events.> 1\r\nPING\r\n";
+        socket.write_all(&masked(0x82, connect.as_bytes())).await.expect("sent");
+        while !answer.windows(4).any(|four| four == b"PONG") {
+            assert!(socket.read_buf(&mut answer).await.expect("an answer") > 0, "closed");
+        }
+    }
+    (socket, answer)
+}
+
+/// Makes a WebSocket, with these further lines in the request's head; returns what has come behind the answer too.
+pub(crate) async fn shake_hands(address: SocketAddr, path: &str, lines: &str) -> (TcpStream, Vec<u8>) {
     let mut socket = TcpStream::connect(address).await.expect("connected");
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
     );
     socket.write_all(head.as_bytes()).await.expect("sent");
     let mut answer = Vec::new();
@@ -121,14 +132,8 @@ pub(crate) async fn connect(address: SocketAddr, protocol: Protocol, path: &str)
         assert!(socket.read_buf(&mut answer).await.expect("an answer") > 0, "closed: {answer:?}");
     };
     assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-    if protocol == Protocol::Nats {
-        let connect = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nSUB mandrill.events.> 1\r\nPING\r\n";
-        socket.write_all(&masked(0x82, connect.as_bytes())).await.expect("sent");
-        while !answer.windows(4).any(|four| four == b"PONG") {
-            assert!(socket.read_buf(&mut answer).await.expect("an answer") > 0, "closed");
-        }
-    }
-    (socket, answer.split_off(head_end))
+    let behind = answer.split_off(head_end);
+    (socket, behind)
 }
 
 async fn read(socket: TcpStream, counts: Rc<Counts>) {
@@ -171,8 +176,7 @@ impl Counts {
                 return from;
             };
             let made: u64 = std::str::from_utf8(digits).expect("digits").parse().expect("digits");
-            let age = usize::try_from(now.saturating_sub(made) / AGE_STEP_US).expect("an age");
-            self.ages.borrow_mut()[age.min(AGES - 1)] += 1;
+            self.ages.borrow_mut().add(now.saturating_sub(made));
             events += 1;
             from += found + MARK.len() + DIGITS;
         }
@@ -188,21 +192,12 @@ impl Counts {
     }
 
     fn report(&self) -> Report {
-        let events = self.events.get();
         let ages = self.ages.borrow();
-        let at = |share: f64| {
-            let mut left = (events as f64 * share).ceil() as u64;
-            let found = ages.iter().position(|count| {
-                left = left.saturating_sub(u64::from(*count));
-                left == 0
-            });
-            found.unwrap_or_default() as u64 * AGE_STEP_US
-        };
-        Report { events, p50_us: at(0.5), p99_us: at(0.99), max_us: at(1.0) }
+        Report { events: self.events.get(), p50_us: ages.at(0.5), p99_us: ages.at(0.99), max_us: ages.at(1.0) }
     }
 }
 
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     assert!(payload.len() <= 125, "a short frame");
     // A mask of zeros is a mask.
     let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];

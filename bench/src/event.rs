@@ -15,13 +15,21 @@ pub(crate) fn now_us() -> u64 {
     u64::try_from(since.as_micros()).expect("a clock before the year 500000")
 }
 
+/// Tags that events have in turn.
+pub(crate) const SERIES: u64 = 7;
+
 /// An event to one of many people, made now.
 pub(crate) fn event(number: u64) -> String {
+    event_of(number, now_us())
+}
+
+/// The same, of another moment.
+pub(crate) fn event_of(number: u64, moment_us: u64) -> String {
     let mut text = format!(
         r#"{{"event":"open","bench_us":{:016},"_id":"{number:032x}","msg":{{"ts":1760000000,"subject":"Welcome to the shop","email":"user{}@example.com","sender":"shop@example.com","tags":["welcome","series-{}"],"metadata":{{"order":{number},"user":"u{}"}},"state":"sent","subaccount":"main","template":"welcome","opens":[{{"ts":1760000001,"ip":"192.0.2.1","location":"Anytown, Example","ua":"Mail/1.0"}}],"clicks":[]}},"user_agent":""#,
-        now_us(),
+        moment_us,
         number % 1_000_000,
-        number % 7,
+        number % SERIES,
         number % 1000,
     );
     while text.len() < EVENT_BYTES - 2 {

@@ -2,23 +2,29 @@
 //! the ratio of two rows of one run. Everything runs on loopback, beside a real `nats-server`.
 //!
 //! # Layout
-//! `webhooks` measures ingest. How fast the notifier delivers, beside the floor (one thread that writes
-//! ready-made frames) and nats-server's own WebSocket: `run` orders the cases and prints the report. Each side is a process of its own, so that its processor
-//! time and memory are its own: `floor`, `clients` and `movers` are this program again, nats-server and the notifier
-//! are what production runs. `event` makes the events, `process` reads the kernel's accounts.
+//! `webhooks` measures ingest, `stored` queries over stored events, `soak` whether anything grows. How fast the notifier
+//! delivers, beside the floor (one thread that writes ready-made frames) and nats-server's own WebSocket: `run` orders
+//! the cases and prints the report. Each side is a process of its own, so that its processor time and memory are its
+//! own: `floor`, `clients` and `movers` are this program again, `service` is what production runs. `event` makes the
+//! events, `ages` counts how old they were, `process` reads the kernel's accounts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench that cannot go on says so")]
 
+mod ages;
 mod clients;
 mod event;
 mod floor;
 mod movers;
 mod process;
 mod run;
+mod service;
 mod sides;
+mod soak;
+mod stored;
 mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -40,10 +46,24 @@ enum Role {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// What queries over stored events take.
+    Events {
+        /// The notifier's release binary.
+        #[arg(long, default_value = "target/release/notifier")]
+        notifier: PathBuf,
+        /// Events that are stored.
+        #[arg(long, default_value_t = 1_000_000)]
+        events: u64,
+    },
     /// What it costs to store webhooks, with and without group commit.
     Ingest(webhooks::batches::Options),
     /// Atomic batches beside single publishes, by size.
     Crossing,
+    /// Half of the capacity for a long time, while sessions come and go.
+    Soak(soak::Options),
+    /// The sessions of it.
+    #[command(hide = true)]
+    Soakers(soak::sessions::Options),
     /// A webhook without group commit.
     #[command(hide = true)]
     Singly,
@@ -75,11 +95,14 @@ enum Role {
     },
 }
 
-fn main() {
+fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     match Arguments::parse().role {
         Role::Run { notifier, only } => runtime.block_on(run::run(&notifier, &only)),
+        Role::Events { notifier, events } => runtime.block_on(stored::run(&notifier, events)),
         Role::Ingest(options) => runtime.block_on(webhooks::batches::run(options)),
+        Role::Soak(options) => return runtime.block_on(soak::run(options)),
+        Role::Soakers(options) => runtime.block_on(soak::sessions::run(options)),
         Role::Crossing => runtime.block_on(webhooks::crossing::run()),
         Role::Singly => tokio::runtime::Runtime::new().expect("a runtime").block_on(webhooks::singly::run()),
         Role::Floor => floor::run(),
@@ -88,4 +111,5 @@ fn main() {
         }
         Role::Movers { first, second, sessions } => runtime.block_on(movers::run(first, second, sessions)),
     }
+    ExitCode::SUCCESS
 }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::clients::{Protocol, Report};
 use crate::event::{event, subject};
-use crate::process::{cpu, resident};
+use crate::process::{Usage, resident};
 use crate::sides::{Clients, Floor, Movers, Notifier, broker};
 
 /// One way of sending the same events.
@@ -36,14 +36,18 @@ const CASES: [Case; 4] = [
 /// What a side did in a case.
 #[derive(Debug, Default, Clone)]
 struct Outcome {
-    cpu: Duration,
+    used: Usage,
     elapsed: Duration,
     ages: Report,
 }
 
 impl Outcome {
     fn cpu_us(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.ages.events.max(1) as f64
+        self.used.cpu.as_secs_f64() * 1e6 / self.deliveries()
+    }
+
+    fn deliveries(&self) -> f64 {
+        self.ages.events.max(1) as f64
     }
 
     fn print(&self, case: &str, side: &str) {
@@ -54,6 +58,15 @@ impl Outcome {
             self.ages.p50_us as f64 / 1e3,
             self.ages.p99_us as f64 / 1e3,
             self.ages.max_us as f64 / 1e3,
+        );
+        let kernel = self.cpu_us() * self.used.kernel_share();
+        println!(
+            "{:14} {:9} a delivery: {kernel:.3} us in the kernel, {:.3} us in the program; {:.3} writes, {:.4} waits",
+            "",
+            "",
+            self.cpu_us() - kernel,
+            self.used.writes as f64 / self.deliveries(),
+            self.used.waits as f64 / self.deliveries(),
         );
     }
 }
@@ -91,7 +104,7 @@ async fn floor(case: Case) -> Outcome {
     floor.accept(case.sessions).await;
     let mut clients = Clients::connect(floor.address, Protocol::Events, case.sessions, "/").await;
     floor.done().await;
-    let (before, started) = (cpu(floor.pid()), Instant::now());
+    let (before, started) = (Usage::of(floor.pid()), Instant::now());
     for _ in 0..case.rounds {
         clients.expect(case.batch * case.sessions).await;
         floor.send(case.batch).await;
@@ -100,7 +113,7 @@ async fn floor(case: Case) -> Outcome {
         sleep(case.pause).await;
     }
     let elapsed = started.elapsed() - case.pause * case.rounds as u32;
-    Outcome { cpu: cpu(floor.pid()) - before, elapsed, ages: clients.report().await }
+    Outcome { used: Usage::of(floor.pid()) - before, elapsed, ages: clients.report().await }
 }
 
 async fn nats(case: Case) -> Outcome {
@@ -120,7 +133,7 @@ async fn ours(case: Case, notifier: &Path) -> Outcome {
 async fn publish(case: Case, broker: &Broker, clients: &mut Clients, measured: u32) -> Outcome {
     let client = broker.client().await;
     let mut number = 0;
-    let (before, started) = (cpu(measured), Instant::now());
+    let (before, started) = (Usage::of(measured), Instant::now());
     for _ in 0..case.rounds {
         clients.expect(case.batch * case.sessions).await;
         for _ in 0..case.batch {
@@ -132,7 +145,7 @@ async fn publish(case: Case, broker: &Broker, clients: &mut Clients, measured: u
         sleep(case.pause).await;
     }
     let elapsed = started.elapsed() - case.pause * case.rounds as u32;
-    Outcome { cpu: cpu(measured) - before, elapsed, ages: clients.report().await }
+    Outcome { used: Usage::of(measured) - before, elapsed, ages: clients.report().await }
 }
 
 /// The stream, in memory: what is measured here is delivery, not the broker's disk.
@@ -162,7 +175,7 @@ async fn filtered(notifier: &Path) {
         let mut clients = Clients::connect(notifier.address, Protocol::Events, 1, "/ws/email/").await;
         let case = Case { name: "", sessions: 1, batch: EVENTS, rounds: 1, pause: Duration::ZERO };
         let outcome = publish(case, &broker, &mut clients, notifier.pid()).await;
-        costs.push(outcome.cpu.as_secs_f64() * 1e6 / EVENTS as f64);
+        costs.push(outcome.used.cpu.as_secs_f64() * 1e6 / EVENTS as f64);
         println!(
             "filtered-{sessions:<5} notifier  {:7.3} us cpu an event that none of them wants",
             costs[costs.len() - 1]
@@ -174,8 +187,9 @@ async fn filtered(notifier: &Path) {
 /// What becomes of five thousand sessions when their notifier is killed.
 async fn resume(notifier: &Path) {
     const SESSIONS: usize = 5000;
-    /// Few: what is measured is the way back, and on a small machine 5,000 sessions' events would take it up.
-    const EVENTS: u64 = 30;
+    const EVENTS: u64 = 300;
+    /// Ten a second, so fifty thousand deliveries a second go on while the sessions come back.
+    const PAUSE: Duration = Duration::from_millis(100);
     let (broker, _) = broker().await;
     make_stream(&broker).await;
     let (first, second) = (Notifier::start(notifier, &broker).await, Notifier::start(notifier, &broker).await);
@@ -190,7 +204,7 @@ async fn resume(notifier: &Path) {
         {
             first.kill().await;
         }
-        sleep(Duration::from_millis(500)).await;
+        sleep(PAUSE).await;
     }
     println!("resume-5000    {}\n", movers.report(EVENTS).await);
 }
@@ -206,9 +220,9 @@ async fn idle(notifier: &Path) {
     let empty = resident(notifier.pid());
     let _clients = Clients::connect(notifier.address, Protocol::Events, SESSIONS, "/ws/email/").await;
     sleep(Duration::from_secs(3)).await;
-    let (full, before) = (resident(notifier.pid()), cpu(notifier.pid()));
+    let (full, before) = (resident(notifier.pid()), Usage::of(notifier.pid()));
     sleep(WATCHED).await;
-    let spent = (cpu(notifier.pid()) - before).as_secs_f64() * 1e6 / WATCHED.as_secs_f64() / SESSIONS as f64;
+    let spent = (Usage::of(notifier.pid()) - before).cpu.as_secs_f64() * 1e6 / WATCHED.as_secs_f64() / SESSIONS as f64;
     println!(
         "idle-10000     notifier  {:.2} kB a session, {spent:.3} us cpu a second and session, pings included",
         (full - empty) as f64 / 1024.0 / SESSIONS as f64

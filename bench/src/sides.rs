@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::sleep;
 
 use crate::clients::{Protocol, Report};
+use crate::soak;
 
 /// A process of this program that obeys lines; ended when dropped.
 pub(crate) struct Helper {
@@ -115,6 +116,34 @@ impl Movers {
     pub(crate) async fn report(&mut self, events: u64) -> String {
         self.0.say(&events.to_string()).await;
         self.0.line().await
+    }
+}
+
+/// Sessions that come and go.
+pub(crate) struct Soakers(Helper);
+
+impl Soakers {
+    /// They keep account of what is stored after a place, and may ask the broker what it keeps.
+    pub(crate) async fn connect(address: SocketAddr, sessions: usize, broker: &str, after: u64) -> Soakers {
+        let (address, sessions, after) = (address.to_string(), sessions.to_string(), after.to_string());
+        let which = ["--address", &address, "--sessions", &sessions, "--broker", broker, "--after", &after];
+        let mut helper = Helper::start(&[&["soakers"], &which[..]].concat());
+        assert_eq!(helper.line().await, "ready");
+        Soakers(helper)
+    }
+
+    pub(crate) async fn report(&mut self) -> soak::sessions::Report {
+        self.ask("report").await
+    }
+
+    /// Lets all of them leave once they have these events.
+    pub(crate) async fn end(&mut self, events: u64) -> soak::sessions::Report {
+        self.ask(&format!("end {events}")).await
+    }
+
+    async fn ask(&mut self, line: &str) -> soak::sessions::Report {
+        self.0.say(line).await;
+        serde_json::from_str(&self.0.line().await).expect("a report")
     }
 }
 

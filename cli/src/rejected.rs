@@ -1,6 +1,6 @@
 //! `mandrill-live rejected`: what was authentic and of no use, looked at and taken in after all.
 //!
-//! **Owns** the arguments, what is printed and the exit code. Reading and deleting is [`shelf`]'s, an entry's
+//! **Owns** the arguments and what is printed. Reading and deleting is [`shelf`]'s, an entry's
 //! line [`line`]'s, storing [`redrive`]'s; what content means is the ingest library's. Tested in
 //! `tests/rejected.rs`.
 
@@ -15,9 +15,10 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use ingest::config::HookSettings;
 use shared::broker::BrokerSettings;
-use shared::settings::{EXIT_USAGE, Environment, Mistakes, Settings as _};
+use shared::settings::{Environment, Mistakes, Settings as _};
 use shared::stream::StreamSettings;
 
+use crate::ending;
 use redrive::Redrive;
 use shelf::{Shelf, ShelfError};
 
@@ -56,19 +57,21 @@ enum Verb {
     },
 }
 
-/// Why it cannot do what it was asked for.
+/// What may go wrong beside reading and writing.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("{0}")]
-    Settings(Mistakes),
+enum Trouble {
     #[error(transparent)]
     Shelf(#[from] ShelfError),
     #[error("--file stands for one rejected message: name its SEQ")]
     OneForFile,
-    #[error("cannot read {}: {error}", .path.display())]
-    File { path: PathBuf, error: io::Error },
-    #[error("cannot write: {0}")]
-    Output(#[from] io::Error),
+}
+
+type Failure = ending::Failure<Trouble>;
+
+impl From<ShelfError> for Failure {
+    fn from(why: ShelfError) -> Failure {
+        Failure::Own(why.into())
+    }
 }
 
 /// The variables of the services that matter here.
@@ -90,19 +93,7 @@ pub(crate) async fn run(arguments: Rejected) -> ExitCode {
             }
         }
     };
-    match Box::pin(done).await {
-        Ok(code) => code,
-        // Nobody reads what is printed any more (`| head`).
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(Failure::Settings(mistakes)) => {
-            eprint!("mandrill-live rejected: {mistakes}");
-            ExitCode::from(EXIT_USAGE)
-        }
-        Err(failure) => {
-            eprintln!("mandrill-live rejected: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    ending::code("rejected", Box::pin(done).await)
 }
 
 impl Settings {
@@ -111,6 +102,7 @@ impl Settings {
         let broker = BrokerSettings::read(environment, &mut mistakes);
         let stream = StreamSettings::read(environment, &mut mistakes);
         let hook = HookSettings::read(environment, &mut mistakes);
+        broker.iter().for_each(|settings| settings.check(&mut mistakes));
         stream.iter().for_each(|settings| settings.check(&mut mistakes));
         let settings = broker.zip(stream).zip(hook);
         mistakes.or(settings.map(|((broker, stream), hook)| Settings { broker, stream, hook }))
@@ -146,7 +138,7 @@ async fn redrive(settings: &Settings, sequences: Option<Vec<u64>>, file: Option<
     let fixed = match (file, sequences.as_deref()) {
         (None, _) => None,
         (Some(path), Some([_])) => Some(read(path)?),
-        (Some(_), _) => return Err(Failure::OneForFile),
+        (Some(_), _) => return Err(Failure::Own(Trouble::OneForFile)),
     };
     let shelf = Shelf::open(settings).await?;
     let redrive = Redrive::new(shelf.broker(), settings);

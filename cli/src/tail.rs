@@ -22,6 +22,8 @@ use line::Style;
 use stream::{Ended, Message, Source};
 use until::Condition;
 
+use crate::sign_in::SignIn;
+
 /// A shell's exit code for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 /// What nobody can answer differently the next time: a wrong address, a filter that is none.
@@ -35,7 +37,10 @@ pub(crate) struct Tail {
     /// The service's address
     #[arg(long, default_value = "http://127.0.0.1:8000/")]
     url: Uri,
+    #[command(flatten)]
+    sign_in: SignIn,
     /// Only this kind of event (open, hard_bounce, …); each filter may be repeated or comma-separated
+    /// (`\,` is a comma within a value)
     #[arg(long, value_name = "KIND")]
     event: Vec<String>,
     /// Only events of this recipient
@@ -117,7 +122,8 @@ enum End {
 }
 
 async fn follow(arguments: Tail) -> Result<End, String> {
-    let mut source = Source::new(&arguments.url, query(&arguments)).map_err(|error| error.to_string())?;
+    let mut source =
+        Source::new(&arguments.url, query(&arguments), arguments.sign_in.clone()).map_err(|error| error.to_string())?;
     let forward = match &arguments.forward {
         Some(url) => Some(Forward::new(url.clone(), arguments.key.clone()).map_err(|error| error.to_string())?),
         None => None,

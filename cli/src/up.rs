@@ -81,7 +81,7 @@ async fn serve(ingest_config: &ingest::Config, notifier_config: &notifier::Confi
     let ended = CancellationToken::new();
     let admin = Admin::new(readiness.clone(), registry);
     let admin = tokio::spawn(serve::run(private, admin, serve::ADMIN_LIMITS, ended.clone(), Duration::ZERO));
-    let both = Both { ingest, notifier: notifier.clone() };
+    let both = Both { ingest: ingest.clone(), notifier: notifier.clone() };
     let limits = limits(ingest_config, notifier_config);
     let requests = serve::run(public, both, limits, stop.clone(), drain::span(&ingest_config.drain));
     let sessions = async {
@@ -90,6 +90,7 @@ async fn serve(ingest_config: &ingest::Config, notifier_config: &notifier::Confi
         notifier.drain(drain::deadline(&ingest_config.drain)).await;
     };
     tokio::join!(requests, sessions);
+    ingest.end().await;
     ended.cancel();
     admin.await?;
     Ok(())
@@ -99,8 +100,8 @@ async fn serve(ingest_config: &ingest::Config, notifier_config: &notifier::Confi
 fn limits(ingest: &ingest::Config, notifier: &notifier::Config) -> ConnectionLimits {
     let (ingest, notifier) = (ingest::connection_limits(ingest), notifier::connection_limits(notifier));
     let connections_max = ingest.connections_max + notifier.connections_max;
-    let ConnectionLimits { stuck_timeout, send_buffer_bytes, .. } = notifier;
-    ConnectionLimits { connections_max, stuck_timeout, send_buffer_bytes, ..ingest }
+    let ConnectionLimits { least, send_buffer_bytes, .. } = notifier;
+    ConnectionLimits { connections_max, least, send_buffer_bytes, ..ingest }
 }
 
 #[derive(Clone)]

@@ -8,6 +8,7 @@ use shared::settings::{Environment, Variable};
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../.env.example");
+const COMPOSE: [&str; 2] = [include_str!("../../compose.yaml"), include_str!("../../compose.tls.yaml")];
 
 /// A variable and the services that read it.
 struct Documented {
@@ -109,12 +110,32 @@ fn the_readme_has_every_variable_as_the_services_read_it() {
 fn the_example_has_every_variable_with_its_default() {
     let expected = variables().into_iter().map(|(name, documented)| (name, documented.example())).collect();
     let lines: Vec<&str> = EXAMPLE.lines().collect();
+    let of_compose = of_compose();
     let pairs = lines.windows(2).filter_map(|pair| {
         let name = pair[1].strip_prefix('#').unwrap_or(pair[1]).split_once('=')?.0;
+        if of_compose.contains_key(name) {
+            return None;
+        }
         let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
         is_name.then(|| (name.to_owned(), format!("{}\n{}\n", pair[0], pair[1])))
     });
     check(".env.example", &pairs.collect(), &expected);
+}
+
+/// What Compose itself reads, with its defaults: `${NAME:-default}`.
+fn of_compose() -> BTreeMap<String, String> {
+    let texts = COMPOSE.iter().flat_map(|file| file.split("${").skip(1));
+    let named = texts.filter_map(|text| text.split('}').next()?.split_once(":-"));
+    named.map(|(name, default)| (name.to_owned(), default.to_owned())).collect()
+}
+
+#[test]
+fn the_example_has_every_variable_of_compose_with_its_default() {
+    let all = of_compose();
+    assert!(all.len() > 10, "{all:?}");
+    let missing: Vec<String> = all.iter().map(|(name, default)| format!("#{name}={default}")).collect();
+    let missing: Vec<&String> = missing.iter().filter(|line| !EXAMPLE.lines().any(|found| found == *line)).collect();
+    assert!(missing.is_empty(), ".env.example lacks {missing:?}");
 }
 
 #[test]
@@ -132,27 +153,36 @@ fn every_default_that_is_written_down_can_be_used() {
 fn named_tests(document: &str) -> Vec<(&str, &str)> {
     let quoted = document.split('`').skip(1).step_by(2);
     let named = quoted.filter_map(|text| text.rsplit_once("::"));
-    named.filter(|(path, _)| path.ends_with(".rs") || path.ends_with(".py")).collect()
+    named.filter(|(path, _)| [".rs", ".py", ".js", ".mjs"].iter().any(|end| path.ends_with(end))).collect()
 }
 
 #[test]
 fn every_test_that_guards_an_invariant_exists() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let named = named_tests(include_str!("../../docs/ARCHITECTURE.md"));
-    assert!(named.len() > 40, "{} tests are named", named.len());
+    let documents = [include_str!("../../docs/ARCHITECTURE.md"), include_str!("../../docs/SECURITY.md")];
+    let named: Vec<_> = documents.into_iter().flat_map(named_tests).collect();
+    assert!(named.len() > 80, "{} tests are named", named.len());
     let missing = named.into_iter().filter(|(path, name)| {
         let source = std::fs::read_to_string(root.join(path)).unwrap_or_default();
-        !["fn ", "def "].iter().any(|keyword| source.contains(&format!("{keyword}{name}(")))
+        let written = [format!("fn {name}("), format!("def {name}("), format!("it(\"{name}\"")];
+        !written.iter().any(|test| source.contains(test))
     });
     let missing: Vec<String> = missing.map(|(path, name)| format!("{path}::{name}")).collect();
-    assert!(missing.is_empty(), "docs/ARCHITECTURE.md names tests that do not exist:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "the documents name tests that do not exist:\n{}", missing.join("\n"));
 }
 
 #[test]
 fn every_link_between_the_documents_leads_somewhere() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut broken = Vec::new();
-    for document in ["README.md", "docs/ARCHITECTURE.md", "docs/OPERATIONS.md", "docs/NATS.md", "docs/CHANGELOG.md"] {
+    for document in [
+        "README.md",
+        "docs/ARCHITECTURE.md",
+        "docs/OPERATIONS.md",
+        "docs/NATS.md",
+        "docs/CHANGELOG.md",
+        "docs/SECURITY.md",
+    ] {
         let path = root.join(document);
         let text = std::fs::read_to_string(&path).expect("the document");
         let folder = path.parent().expect("a folder");

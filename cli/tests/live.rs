@@ -2,18 +2,13 @@
 
 #![allow(clippy::expect_used, reason = "a test ends where something unexpected happens")]
 
-// The notifier's tests have the client that sees every frame.
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../notifier/tests/it/support/client.rs"]
-mod client;
-
 use std::process::Command;
 
-use client::Client;
 use shared::synthetic::SyntheticEvents;
 use shared::testing::broker::Broker;
 use shared::testing::http;
 use shared::testing::process::Process;
+use shared::testing::websocket::Client;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mandrill-live");
 const EVENTS: usize = 1000;
@@ -82,6 +77,33 @@ async fn a_signed_batch_reaches_every_session_completely_in_order_and_unchanged(
         .map(|now| SyntheticEvents::new(7, &[], now).take(EVENTS).collect::<Vec<_>>())
         .find(|events| events[0] == frames[0]);
     assert!(expected.expect("the events that were sent") == frames, "in order, byte for byte");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_event_is_followed_short_and_fetched_whole() {
+    let broker = Broker::start().await;
+    let keys = [("MANDRILL_WEBHOOK_URLS", http::WEBHOOK.url), ("MANDRILL_WEBHOOK_KEYS", http::WEBHOOK.key)];
+    let up = up(&broker, &keys).await;
+    let mut session = socket(&up).await;
+    let (host, text) = (up.address.to_string(), "An attachment, \\u00e9. ".repeat(40_000));
+    let event = format!(r#"{{"event":"inbound","msg":{{"email":"inbox@example.com","raw_msg":"{text}"}},"ts":7}}"#);
+    let (body, signature) = http::WEBHOOK.sign(&format!("[{event}]"));
+    let headers = [
+        ("Host", host.as_str()),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("X-Mandrill-Signature", signature.as_str()),
+    ];
+    let answer = http::send(up.address, "POST", "/api/hook/", &headers, body.as_bytes()).await;
+    assert_eq!((answer.status, &answer.json()["accepted"]), (200, &1.into()));
+
+    let frame = session.text().await;
+    let short: serde_json::Value = serde_json::from_str(&frame).expect("JSON");
+    assert!(frame.len() < 4096 && short["msg"]["email"] == "inbox@example.com", "{frame}");
+    assert_eq!(short["_large"]["bytes"], event.len());
+    let path = format!("/api/large/{}", short["_large"]["object"].as_str().expect("a name"));
+    let whole = http::send(up.address, "GET", &path, &[("Host", host.as_str())], b"").await;
+    assert_eq!((whole.status, whole.header("content-type")), (200, Some("application/json")));
+    assert!(whole.body == event.as_bytes(), "{} bytes, byte for byte as Mandrill sent them", whole.body.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,11 +29,16 @@ struct Service {
 
 impl Service {
     async fn start(broker: &Broker, address: &str) -> Service {
+        Service::with(broker, address, &[("ALLOW_ANONYMOUS", "true")]).await
+    }
+
+    async fn with(broker: &Broker, address: &str, variables: &[(&str, &str)]) -> Service {
         let context = jetstream::new(broker.client().await);
         let mut mistakes = Mistakes::default();
         let settings = StreamSettings::read(&[].into(), &mut mistakes).expect("settings");
         stream::ensure(&context, &settings).await.expect("a stream");
-        let environment = broker.environment().or("ALLOW_ANONYMOUS", "true").or("DRAIN_SECONDS", "3");
+        let environment = broker.environment().or("DRAIN_SECONDS", "3");
+        let environment = variables.iter().fold(environment, |all, (name, value)| all.or(name, value));
         let config = Config::read(&environment).expect("a configuration");
         let public = serve::bind(address.parse().expect("an address"), "HTTP_ADDR").await.expect("a listener");
         let admin = serve::bind(([127, 0, 0, 1], 0).into(), "ADMIN_ADDR").await.expect("a listener");
@@ -152,4 +157,117 @@ async fn events_are_forwarded_as_mandrill_sends_them() {
     let signature = body.signature.expect("signed").to_ascii_lowercase();
     assert!(head.contains(&format!("x-mandrill-signature: {signature}")), "{head}");
     connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.expect("answered");
+}
+
+const SECRET: &str = "a secret of the tests of thirty-two bytes and more";
+
+/// What `mandrill-live token` prints.
+async fn token(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.arg("token").args(arguments).env_clear().envs(variables.iter().copied());
+    soon("a token", command.output()).await.expect("it ran")
+}
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8(output.to_vec()).expect("text").trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_token_from_the_command_line_shows_what_it_allows() {
+    let broker = Broker::start().await;
+    let variables = [("JWT_SECRET", SECRET), ("JWT_ISSUER", "me"), ("JWT_AUDIENCE", "you")];
+    let service = Service::with(&broker, "127.0.0.1:0", &variables).await;
+    service.store(r#"{"event":"open","n":1,"msg":{"subaccount":"shop"}}"#).await;
+    service.store(r#"{"event":"open","n":2,"msg":{"subaccount":"club"}}"#).await;
+    service.store(r#"{"event":"click","n":3,"msg":{"subaccount":"club"}}"#).await;
+
+    let arguments = ["--filter", "subaccount=club", "--filter", "event=open,send", "--ttl", "5m", "--sub", "ann"];
+    let made = token(&variables, &arguments).await;
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let made = text(&made.stdout);
+    let arguments = ["--last", "10", "--json", "--until", "event=open"];
+    let mut command = tail(service.http, &arguments);
+    command.env("MANDRILL_LIVE_TOKEN", &made);
+    let output = soon("the event", command.output()).await.expect("it ran");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(r#""n":2"#) && text(&output.stdout).lines().count() == 1);
+
+    // The same from a file, as a mounted secret has it.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("{made}\n")).expect("written");
+    let mut command = tail(service.http, &arguments);
+    command.env("MANDRILL_LIVE_TOKEN_FILE", file.path());
+    assert_eq!(soon("the event", command.output()).await.expect("it ran").status.code(), Some(0));
+
+    // Without one it says why, and does not try again.
+    let output = soon("a refusal", tail(service.http, &arguments).output()).await.expect("it ran");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("401 Unauthorized: send a token"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_tail_goes_on_with_the_newer_token_in_its_file_and_ends_without_one() {
+    let broker = Broker::start().await;
+    let variables = [("JWT_SECRET", SECRET)];
+    let service = Service::with(&broker, "127.0.0.1:0", &variables).await;
+    let make = async |ttl: &str| text(&token(&variables, &["--ttl", ttl]).await.stdout);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), make("4s").await).expect("written");
+    let mut command = tail(service.http, &["--json", "--last", "0"]);
+    command.env("MANDRILL_LIVE_TOKEN_FILE", file.path());
+    let mut child = command.spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let until_it_shows = async |lines: &mut Lines<BufReader<ChildStdout>>, number: u32| {
+        // The tail may still be on its way: what is stored now comes at the latest with what comes next.
+        loop {
+            service.store(&format!(r#"{{"event":"open","n":{number}}}"#)).await;
+            let line = tokio::time::timeout(std::time::Duration::from_millis(200), lines.next_line()).await;
+            if let Ok(line) = line {
+                let line = line.expect("readable").expect("a line");
+                if line.contains(&format!(r#""n":{number}}}"#)) {
+                    return;
+                }
+            }
+        }
+    };
+    soon("the first token's events", until_it_shows(&mut lines, 1)).await;
+    // Good for the next connection, which is due when the first one's token ends, and for two seconds then.
+    std::fs::write(file.path(), make("8s").await).expect("written");
+    let status = soon("both tokens have ended", async {
+        loop {
+            service.store(r#"{"event":"open","n":2}"#).await;
+            if let Some(status) = child.try_wait().expect("its state") {
+                return status;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+    assert_eq!(status.code(), Some(2));
+    let mut stderr = String::new();
+    child.stderr.take().expect("its errors").read_to_string(&mut stderr).await.expect("text");
+    assert!(stderr.contains("the token has expired"), "{stderr}");
+    let mut seen = 0;
+    while let Ok(Some(line)) = lines.next_line().await {
+        seen += usize::from(line.contains(r#""n":2}"#));
+    }
+    assert!(seen > 20, "events went on after the first token's end: {seen}");
+}
+
+#[tokio::test]
+async fn a_token_that_the_service_would_refuse_is_not_made() {
+    let refused = async |variables: &[(&str, &str)], arguments: &[&str], why: &str| {
+        let output = token(variables, arguments).await;
+        assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
+        assert!(text(&output.stderr).contains(why), "{}", text(&output.stderr));
+        assert!(!text(&output.stderr).contains("hush"), "{}", text(&output.stderr));
+    };
+    let with = [("JWT_SECRET", SECRET)];
+    refused(&[], &[], "JWT_SECRET is not set").await;
+    refused(&[("JWT_SECRET", "hush")], &[], "JWT_SECRET").await;
+    refused(&with, &["--filter", "colour=red"], "colour").await;
+    refused(&with, &["--filter", "event="], "event").await;
+    refused(&with, &["--filter", "event"], "subaccount=shop").await;
+    refused(&with, &["--scope", "events:write"], "events:read").await;
+    refused(&with, &["--ttl", "0s"], "a second").await;
 }

@@ -3,6 +3,8 @@
 //! **Owns** the object store bucket and the stream of rejected content, as ingest writes them. Both are
 //! written, and acknowledged, before the request they belong to is answered.
 
+use std::collections::HashMap;
+
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::{ObjectMetadata, ObjectStore};
 use async_nats::{HeaderMap, header};
@@ -64,7 +66,8 @@ impl Aside {
                     continue;
                 }
                 let name = event.id.to_string();
-                self.put(&bucket, &name, event.payload.clone()).await?;
+                let metadata = HashMap::from([(stream::LARGE_SUBJECT_KEY.to_owned(), event.subject.to_string())]);
+                self.put(&bucket, &name, event.payload.clone(), metadata).await?;
                 let text = std::str::from_utf8(&event.payload).unwrap_or("{}");
                 event.payload = cut::cut(text, &name, bytes_max).into();
                 count += 1;
@@ -99,7 +102,7 @@ impl Aside {
         let mut payload = unusable.content.clone();
         if payload.len() > REJECTED_INLINE_MAX.min(self.message_bytes_max()) {
             let name = format!("rejected-{id}");
-            self.put(&self.bucket().await?, &name, std::mem::take(&mut payload)).await?;
+            self.put(&self.bucket().await?, &name, std::mem::take(&mut payload), HashMap::new()).await?;
             headers.insert(OBJECT_HEADER, name.as_str());
         }
         // What is queued while the broker is away would be sent long after its sender was told otherwise.
@@ -123,7 +126,13 @@ impl Aside {
         self.context.get_object_store(&self.bucket).await.map_err(refused)
     }
 
-    async fn put(&self, bucket: &ObjectStore, name: &str, content: Bytes) -> Result<(), NotStored> {
+    async fn put(
+        &self,
+        bucket: &ObjectStore,
+        name: &str,
+        content: Bytes,
+        metadata: HashMap<String, String>,
+    ) -> Result<(), NotStored> {
         // The semaphore is never closed.
         let _place = self.writes.acquire().await;
         // Names are hashes of what they name: an object that is there is the same.
@@ -131,7 +140,7 @@ impl Aside {
             return Ok(());
         }
         let chunk_size = Some(self.message_bytes_max().min(CHUNK_BYTES));
-        let metadata = ObjectMetadata { name: name.to_owned(), chunk_size, ..ObjectMetadata::default() };
+        let metadata = ObjectMetadata { name: name.to_owned(), chunk_size, metadata, ..ObjectMetadata::default() };
         bucket.put(metadata, &mut &*content).await.map(drop).map_err(refused)
     }
 }

@@ -72,7 +72,8 @@ impl Config {
         let hook = HookSettings::read(environment, mistakes);
         let drain = DrainSettings::read(environment, mistakes);
         let telemetry = TelemetrySettings::read(environment, mistakes);
-        let origins = origins.map(|settings| Origins::new(&settings, mistakes));
+        let open = hook.as_ref().is_some_and(|hook| hook.allow_unsigned);
+        let origins = origins.map(|settings| Origins::new(&settings, open, mistakes));
         broker.iter().for_each(|settings| settings.check(mistakes));
         stream.iter().for_each(|settings| settings.check(mistakes));
         telemetry.iter().for_each(|settings| settings.check(mistakes));

@@ -9,6 +9,8 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use shared::problem::Problem;
 
+use crate::server::METHODS;
+
 /// When a refused batch is worth sending again. Mandrill keeps its own time; others may heed it.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -90,7 +92,7 @@ impl Refusal {
         match self {
             Refusal::Path => problem(StatusCode::NOT_FOUND, "not-found", "Not found"),
             Refusal::Method => problem(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed")
-                .header(header::ALLOW, HeaderValue::from_static("HEAD, POST")),
+                .header(header::ALLOW, HeaderValue::from_static(METHODS)),
             Refusal::Host => problem(StatusCode::MISDIRECTED_REQUEST, "host", "Host not served here"),
             Refusal::CrossSite => problem(StatusCode::FORBIDDEN, "cross-site", "Not from another site"),
             Refusal::TooLarge(_) => problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large").close(),

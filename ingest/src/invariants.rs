@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::event::{self, Element};
 use shared::form::Form;
-use shared::invariants::is_subject;
+use shared::invariants::{headers_of, is_subject, lines};
 use shared::settings::Environment;
 use shared::signature::{TEST_KEY, sign};
 
@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::error::Refusal;
 use crate::judge::{ContentType, judge};
 use crate::trust::Trust;
-use crate::{cut, redrive};
+use crate::{cut, redrive, trace};
 
 const URL: &str = "https://hooks.example.com/api/hook/";
 const KEY: &str = "ExampleKey_not-secret01";
@@ -136,6 +136,32 @@ fn are_events(events: &[Event]) {
     }
 }
 
+/// A trace is carried on where its parent has the standard's form, byte by byte, and a body is what its type says,
+/// whatever stands behind a semicolon.
+pub fn headers(input: &[u8]) {
+    let headers = headers_of(input);
+    for line in lines(&headers, trace::HEADER) {
+        const FORM: &[u8] = b"00-tttttttttttttttttttttttttttttttt-ssssssssssssssss-ff";
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let fits = |(byte, form): (&u8, &u8)| if form.is_ascii_alphabetic() { digit(*byte) } else { byte == form };
+        let is_said = |part: &[u8]| part.iter().any(|byte| *byte != b'0');
+        let plainly = line.len() == FORM.len()
+            && line.iter().zip(FORM).all(fits)
+            && is_said(&line[3..35])
+            && is_said(&line[36..52]);
+        assert_eq!(trace::parse(line).as_deref().map(str::as_bytes), plainly.then_some(line));
+    }
+    for line in lines(&headers, "content-type") {
+        let essence = String::from_utf8_lossy(line).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let plainly = match essence.as_str() {
+            "application/x-www-form-urlencoded" => Some(ContentType::Form),
+            "application/json" => Some(ContentType::Json),
+            _ => None,
+        };
+        assert_eq!(ContentType::parse(line), plainly, "{essence}");
+    }
+}
+
 /// An event's short form is an object within its limit, and says first where the whole is.
 pub fn cut(input: &[u8]) {
     /// The lowest LARGE_EVENT_BYTES, and a usual one.
@@ -166,6 +192,11 @@ mod tests {
     #[test]
     fn the_corpus_of_bodies_holds() {
         replay("body", body);
+    }
+
+    #[test]
+    fn the_corpus_of_headers_holds() {
+        replay("headers", headers);
     }
 
     #[test]

@@ -55,9 +55,9 @@ async fn ensure(broker: &Broker, settings: &StreamSettings) -> Result<(), Stream
 
 async fn keep(mut broker: Broker, settings: StreamSettings, readiness: Readiness, missing: Arc<Notify>) {
     loop {
-        if !broker.is_connected() {
-            readiness.not_ready(PART, "not connected");
-            broker.connected().await;
+        while !broker.is_connected() {
+            readiness.not_ready(PART, broker.trouble().unwrap_or_else(|| "not connected".to_owned()));
+            broker.changed().await;
         }
         match ensure(&broker, &settings).await {
             Ok(()) => {

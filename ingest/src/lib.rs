@@ -6,8 +6,9 @@
 //! A request comes in at [`server`], its body through [`body`]; [`judge`] (pure) finds out whether it is
 //! authentic ([`trust`]) and takes it apart ([`batch`]); [`aside`] keeps what does not belong into the
 //! stream ([`cut`] makes the short form of a large event); [`commit`] stores the rest. [`keeper`] keeps
-//! the stream there. [`redrive`] (pure) reads again what was kept aside, for whoever asks. [`error`] is every
-//! way to fail; [`metrics`], [`status`], [`hint`] and [`trace`] tell people what happens.
+//! the stream there; [`setup`] makes it for services that may not. [`redrive`] (pure) reads again what was kept
+//! aside, for whoever asks. [`error`] is every way to fail; [`metrics`], [`status`], [`hint`] and [`trace`] tell
+//! people what happens.
 
 pub mod aside;
 pub mod batch;
@@ -24,6 +25,7 @@ mod keeper;
 pub mod metrics;
 pub mod redrive;
 mod server;
+pub mod setup;
 pub mod status;
 pub mod trace;
 pub mod trust;
@@ -33,8 +35,9 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use shared::admin::{Admin, Readiness};
-use shared::broker::{Broker, BrokerError};
+use shared::broker::{Broker, BrokerError, Role};
 use shared::serve::{self, ConnectionLimits};
+use shared::spans::Traces;
 use shared::stream::StreamError;
 use shared::{drain, telemetry};
 use tokio::net::TcpListener;
@@ -42,7 +45,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
-pub use server::{Ingest, is_hook};
+pub use server::{Ingest, is_hook, paths};
 
 /// The end of a request's head, from the connection's start or its last answer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -70,7 +73,7 @@ pub fn connection_limits(config: &Config) -> ConnectionLimits {
         head_timeout: HEAD_TIMEOUT,
         head_bytes_max: HEAD_BYTES_MAX,
         read_bytes_max: READ_BYTES_MAX,
-        stuck_timeout: serve::STUCK_TIMEOUT,
+        least: serve::LEAST,
         send_buffer_bytes: None,
     }
 }
@@ -87,9 +90,10 @@ impl Ingest {
         readiness: &Readiness,
         stop: CancellationToken,
     ) -> Result<Ingest, StartError> {
-        let broker = Broker::connect("mandrill-live ingest", &config.broker).await?;
+        let broker = Broker::connect(Role::Ingest, &config.broker).await?;
         let missing = Arc::new(Notify::new());
         keeper::start(broker.clone(), config.stream.clone(), readiness.clone(), Arc::clone(&missing)).await?;
+        let traces = Traces::start(&config.telemetry, "mandrill-live-ingest");
         let hook = &config.hook;
         let trust = trust::Trust::new(hook);
         warn_about(config, &trust);
@@ -110,12 +114,20 @@ impl Ingest {
             in_flight,
             body_bytes_max: hook.max_body_bytes.bytes(),
             commit_timeout: hook.commit_timeout.duration(),
-            committer: commit::group::Committer::start(journal, hook.max_connections as usize),
+            committer: commit::group::Committer::start(journal, hook.max_connections as usize, traces.clone()),
             aside: aside::Aside::new(broker, &config.stream.stream_name, hook.large_event_bytes.in_memory()),
             judges: Arc::new(Semaphore::new(cores)),
             status,
             stop,
+            traces,
         })))
+    }
+}
+
+impl Ingest {
+    /// Sends the last traces; for when no request is under way any more.
+    pub async fn end(&self) {
+        self.0.traces.end().await;
     }
 }
 
@@ -162,7 +174,8 @@ pub async fn run(
         told.cancelled().await;
         draining.not_ready(PART, "about to stop");
     });
-    serve::run(public, ingest, connection_limits(&config), stop, drain::span(&config.drain)).await;
+    serve::run(public, ingest.clone(), connection_limits(&config), stop, drain::span(&config.drain)).await;
+    ingest.end().await;
     ended.cancel();
     let _ = admin.await;
     Ok(())

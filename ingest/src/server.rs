@@ -15,6 +15,7 @@ use serde::Serialize;
 use shared::http::{self, Body, plain_path};
 use shared::origin::Origins;
 use shared::serve::Handler;
+use shared::spans::{Span, SpanKind, Traces};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,8 @@ use crate::trust::Trust;
 
 /// Where Mandrill posts; the second is the original project's.
 const PATHS: [&str; 2] = ["/api/hook", "/api/mandrill/hook"];
+/// What these paths answer, as `Allow` lists it.
+pub(crate) const METHODS: &str = "HEAD, OPTIONS, POST";
 const SIGNATURE: HeaderName = HeaderName::from_static("x-mandrill-signature");
 /// A body up to here is judged where it was read: handing it over would cost more than it delays others.
 const JUDGED_INLINE_MAX: usize = 32 << 10;
@@ -62,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
     pub(crate) status: Status,
     pub(crate) stop: CancellationToken,
+    pub(crate) traces: Traces,
 }
 
 /// The endpoint. Cheap to clone.
@@ -74,31 +78,79 @@ pub fn is_hook(path: &str) -> bool {
     PATHS.contains(&plain_path(path))
 }
 
+/// Every path with the methods it answers, for the documents: without its last slash.
+pub fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PATHS.into_iter().map(|path| (path, METHODS))
+}
+
+fn traceparent(headers: &HeaderMap) -> Option<Arc<str>> {
+    headers.get(trace::HEADER).and_then(|value| trace::parse(value.as_bytes()))
+}
+
 impl Handler for Ingest {
     async fn handle(&self, request: Request<Incoming>, _peer: SocketAddr) -> Response<Body> {
+        let mut response = self.answer(request).await;
+        http::secure(&mut response);
+        response
+    }
+}
+
+impl Ingest {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        if head.method == Method::HEAD && is_hook(head.uri.path()) && self.knows_host(&head) {
-            // Mandrill's check of a URL that is being registered: no key exists yet.
-            self.0.metrics.answered("check");
-            return http::empty();
+        if is_hook(head.uri.path()) && self.knows_host(&head) {
+            match head.method {
+                // Mandrill's check of a URL that is being registered: no key exists yet.
+                Method::HEAD => {
+                    self.0.metrics.answered("check");
+                    return http::empty();
+                }
+                Method::OPTIONS => {
+                    self.0.metrics.answered("options");
+                    return http::options(METHODS);
+                }
+                _ => {}
+            }
         }
-        match self.take(&head, body).await {
+        let mut span = self.begin(&head);
+        let response = match self.take(&head, body, &mut span).await {
             Ok(accepted) => {
                 self.0.metrics.answered("accepted");
                 self.0.status.accepted(accepted.accepted, accepted.duplicates, accepted.rejected);
                 http::json(&accepted)
             }
             Err(refusal) => self.refuse(&head, &refusal),
+        };
+        span.set("http.response.status_code", i64::from(response.status().as_u16()));
+        if response.status().is_server_error() {
+            span.failed("the batch is to come again");
         }
+        response
     }
-}
 
-impl Ingest {
     fn knows_host(&self, head: &hyper::http::request::Parts) -> bool {
-        self.0.origins.knows_host(&head.headers, head.uri.authority().map(hyper::http::uri::Authority::as_str))
+        self.0.origins.knows_host(&head.headers, &head.uri)
     }
 
-    async fn take(&self, head: &hyper::http::request::Parts, mut body: Incoming) -> Result<Accepted, Refusal> {
+    /// A request's span. One that carries no trace begins one.
+    fn begin(&self, head: &hyper::http::request::Parts) -> Span {
+        let traces = &self.0.traces;
+        if !traces.are_made() || head.method != Method::POST || !is_hook(head.uri.path()) {
+            return Span::none();
+        }
+        let parent = traceparent(&head.headers);
+        let mut span = traces.begin("POST hook", SpanKind::Server, parent.as_deref());
+        span.set("http.request.method", "POST");
+        span.set("http.route", PATHS[0]);
+        span
+    }
+
+    async fn take(
+        &self,
+        head: &hyper::http::request::Parts,
+        mut body: Incoming,
+        span: &mut Span,
+    ) -> Result<Accepted, Refusal> {
         let read = match self.check_head(head) {
             Ok(content_type) => {
                 body::read(&mut body, self.0.body_bytes_max, &self.0.in_flight).await.map(|read| (content_type, read))
@@ -113,7 +165,9 @@ impl Ingest {
             }
         };
         let judged = self.judge(bytes, content_type, &head.headers).await?;
-        let accepted = self.store(judged, &head.headers).await.map_err(Refusal::NotStored);
+        span.set("messaging.batch.message_count", i64::try_from(judged.events.len()).unwrap_or(i64::MAX));
+        let traceparent = span.traceparent().or_else(|| traceparent(&head.headers));
+        let accepted = self.store(judged, traceparent).await.map_err(Refusal::NotStored);
         drop(held);
         accepted
     }
@@ -171,14 +225,13 @@ impl Ingest {
         })
     }
 
-    async fn store(&self, mut batch: Batch, headers: &HeaderMap) -> Result<Accepted, NotStored> {
+    async fn store(&self, mut batch: Batch, traceparent: Option<Arc<str>>) -> Result<Accepted, NotStored> {
         let started = Instant::now();
         let parts = &*self.0;
         let deadline = tokio::time::Instant::now() + parts.commit_timeout;
         parts.aside.keep_unusable(&batch.unusable, deadline).await?;
         let large = parts.aside.keep_large(&mut batch.events, deadline).await?;
         let kinds = KindCounts::of(&batch.events);
-        let traceparent = headers.get(trace::HEADER).and_then(|value| trace::parse(value.as_bytes()));
         let messages = batch.events.into_iter().map(|event| Message { event, traceparent: traceparent.clone() });
         let Tally { stored, duplicates } = parts.committer.commit(messages.collect(), deadline).await?;
         let rejected = batch.unusable.len();

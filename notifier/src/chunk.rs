@@ -7,10 +7,12 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use shared::cursor::{CURSOR_LENGTH, Cursor, Epoch};
+use shared::subject::RecipientHash;
 
 use crate::filter::Filter;
 use crate::frame::{self, Opcode};
 use crate::labels::Labels;
+use crate::tally::Kind;
 
 /// A chunk is closed once it holds this much: one write of it keeps a session's system calls few, and it
 /// stays small beside a socket's send buffer.
@@ -35,11 +37,14 @@ impl Place {
 }
 
 /// One event of a chunk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) place: Place,
+    /// Whose it is.
+    pub(crate) recipient: Option<RecipientHash>,
     /// What filters see of it.
     pub(crate) labels: Labels,
+    pub(crate) kind: Kind,
     /// Where its frame ends; it begins where the one before ends.
     end: u32,
 }
@@ -48,8 +53,11 @@ pub(crate) struct Entry {
 /// them in one write.
 #[derive(Debug)]
 pub(crate) struct Chunk {
+    epoch: Epoch,
     frames: Bytes,
     entries: Box<[Entry]>,
+    /// The places of its first and its last event, those included that were taken out since.
+    span: (Place, Place),
 }
 
 impl Chunk {
@@ -58,14 +66,32 @@ impl Chunk {
         &self.frames
     }
 
-    /// The events, in stream order; never empty.
+    /// The life of the stream its events are of.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The events, in stream order; none only where all were taken out.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The last event's place.
+    /// The last event's place; it stays where it was when events are taken out.
     pub(crate) fn last(&self) -> Place {
-        self.entries.last().map_or(Place::default(), |entry| entry.place)
+        self.span.1
+    }
+
+    /// The first event's place; it stays where it was when events are taken out.
+    pub(crate) fn first(&self) -> Place {
+        self.span.0
+    }
+
+    /// The text of the event at `index`, as sockets get it; a part of the frames, not a copy.
+    pub(crate) fn text(&self, index: usize) -> Bytes {
+        let range = self.range_of(index);
+        let frame = self.frames.slice(range.start as usize..range.end as usize);
+        let head = frame.len() - frame::payload(&frame).len();
+        frame.slice(head..)
     }
 
     /// The place of the event with this sequence, where it is here.
@@ -76,18 +102,61 @@ impl Chunk {
 
     /// The frames of the events after `sequence` that a reader wants.
     pub(crate) fn wanted(&self, after: u64, filter: Option<&Filter>) -> Wanted {
-        let mut wanted = Wanted::default();
         let Some(filter) = filter else {
+            let mut wanted = Wanted::default();
             let events = self.entries.len() - self.entries.partition_point(|entry| entry.place.sequence <= after);
             wanted.add(self.range_after(after), events);
             return wanted;
         };
+        self.choose(after, |entry| filter.holds(&entry.labels))
+    }
+
+    /// The frames of the events after `sequence` that are chosen.
+    pub(crate) fn choose(&self, after: u64, is_chosen: impl Fn(&Entry) -> bool) -> Wanted {
+        let mut wanted = Wanted::default();
         for (index, entry) in self.entries.iter().enumerate() {
-            if entry.place.sequence > after && filter.holds(&entry.labels) {
+            if entry.place.sequence > after && is_chosen(entry) {
                 wanted.add(self.range_of(index), 1);
             }
         }
         wanted
+    }
+
+    /// The same chunk without some of its events, and those; nothing where it has none of them.
+    pub(crate) fn without(&self, is_gone: impl Fn(&Entry) -> bool) -> Option<(Chunk, Vec<&Entry>)> {
+        let gone: Vec<&Entry> = self.entries.iter().filter(|entry| is_gone(entry)).collect();
+        if gone.is_empty() {
+            return None;
+        }
+        let (mut frames, mut entries) = (Vec::new(), Vec::with_capacity(self.entries.len() - gone.len()));
+        for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| !is_gone(entry)) {
+            let range = self.range_of(index);
+            frames.extend_from_slice(self.frames.get(range.start as usize..range.end as usize).unwrap_or_default());
+            // Not more than there was.
+            entries.push(Entry { end: frames.len() as u32, ..entry.clone() });
+        }
+        let (frames, entries) = (frames.into_boxed_slice().into(), entries.into_boxed_slice());
+        Some((Chunk { epoch: self.epoch, frames, entries, span: self.span }, gone))
+    }
+
+    /// What is left of a run where some events are left out. A frame that `run` begins in the middle of stays.
+    pub(crate) fn rest_of(&self, run: &Range<u32>, is_gone: impl Fn(&Entry) -> bool) -> Wanted {
+        let mut rest = Wanted::default();
+        let boundary = self.frame_end(run.start);
+        if boundary > run.start {
+            rest.add(run.start..boundary.min(run.end), 1);
+        }
+        let first = self.entries.partition_point(|entry| entry.end <= boundary);
+        for (index, entry) in self.entries.iter().enumerate().skip(first) {
+            let frame = self.range_of(index);
+            if frame.start >= run.end {
+                break;
+            }
+            if !is_gone(entry) {
+                rest.add(frame, 1);
+            }
+        }
+        rest
     }
 
     /// The events of some runs, each with its text.
@@ -217,15 +286,16 @@ impl ChunkBuilder {
         parts.iter().for_each(|part| self.frames.put_slice(part.as_bytes()));
         // A chunk is closed at 64 KiB and an event is bounded: offsets stay far below 4 GiB.
         let end = u32::try_from(self.frames.len()).unwrap_or(u32::MAX);
-        self.entries.push(Entry { place, labels: Labels::of(&shared::event::fields(event)), end });
+        let fields = shared::event::fields(event);
+        let recipient = fields.email.as_deref().map(RecipientHash::of);
+        let (labels, kind) = Labels::with_kind(&fields, recipient);
+        self.entries.push(Entry { place, recipient, labels, kind, end });
         Ok(())
     }
 
     /// The chunk, where anything was added; begins another.
     pub(crate) fn take(&mut self) -> Option<Chunk> {
-        if self.entries.is_empty() {
-            return None;
-        }
+        let span = (self.entries.first()?.place, self.entries.last()?.place);
         let (frames, entries) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.entries));
         // Buffers grow by doubling: what is kept for long is cut to what it holds.
         let frames = if frames.capacity() > frames.len() + frames.len() / 8 {
@@ -233,7 +303,7 @@ impl ChunkBuilder {
         } else {
             frames.freeze()
         };
-        Some(Chunk { frames, entries: entries.into_boxed_slice() })
+        Some(Chunk { epoch: self.epoch, frames, entries: entries.into_boxed_slice(), span })
     }
 }
 

@@ -6,10 +6,13 @@ use shared::admin::ListenSettings;
 use shared::broker::BrokerSettings;
 use shared::drain::DrainSettings;
 use shared::origin::{OriginSettings, Origins};
+use shared::pace::Least;
 use shared::settings::{ByteSize, Environment, Mistakes, Settings, Span, Variable};
 use shared::stream;
 use shared::telemetry::TelemetrySettings;
 
+use crate::access::AccessSettings;
+use crate::erasures::EraseSettings;
 use crate::peer::Proxies;
 
 shared::settings! {
@@ -17,14 +20,16 @@ shared::settings! {
     pub struct NotifierSettings {
         /// The stream's name.
         pub stream_name: String = "MANDRILL";
-        /// Whether anybody who reaches this service may read every event.
-        pub allow_anonymous: bool = "false";
         /// How much of the stream's newest part is kept in memory, ready to be sent.
         pub ring_bytes: ByteSize = "64MiB", "1MiB" => "64GiB";
         /// Live sessions at once, of all kinds.
         pub max_sessions: u32 = "100000", "1" => "10000000";
+        /// Live sessions of one user (a token's `sub`) at once; tokens without one count together.
+        pub max_sessions_per_user: u32 = "100", "1" => "10000000";
         /// Live sessions of one address at once; an IPv6 client counts by its /64.
         pub max_sessions_per_ip: u32 = "1000", "1" => "10000000";
+        /// Queries over stored events at once, half of them exports at most.
+        pub max_queries: u32 = "16", "1" => "1000";
         /// Sessions the ring has left behind that read from the broker at once.
         pub catchup_readers: u32 = "16", "1" => "1000";
         /// How long a session may stay behind while it takes less than MIN_RATE_BYTES a second.
@@ -41,6 +46,14 @@ shared::settings! {
     }
 }
 
+impl NotifierSettings {
+    /// What whoever is behind has to take.
+    #[must_use]
+    pub(crate) fn least(&self) -> Least {
+        Least { bytes_a_second: self.min_rate_bytes.bytes(), over: self.lag_timeout.duration() }
+    }
+}
+
 /// All of it.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -48,10 +61,14 @@ pub struct Config {
     pub listen: ListenSettings,
     /// Where NATS is.
     pub broker: BrokerSettings,
+    /// Who erases people there.
+    pub erase: EraseSettings,
     /// The names it is reached under.
     pub origins: Origins,
     /// The proxies whose word about a client's address counts.
     pub proxies: Proxies,
+    /// Who may see what.
+    pub access: AccessSettings,
     /// How it stops.
     pub drain: DrainSettings,
     /// What it says.
@@ -62,10 +79,12 @@ pub struct Config {
 
 impl Config {
     /// Every variable it reads, for the documents.
-    pub const VARIABLES: [&'static [Variable]; 6] = [
+    pub const VARIABLES: [&'static [Variable]; 8] = [
         ListenSettings::VARIABLES,
         BrokerSettings::VARIABLES,
+        EraseSettings::VARIABLES,
         OriginSettings::VARIABLES,
+        AccessSettings::VARIABLES,
         DrainSettings::VARIABLES,
         TelemetrySettings::VARIABLES,
         NotifierSettings::VARIABLES,
@@ -84,27 +103,30 @@ impl Config {
     fn read_with(environment: &Environment, mistakes: &mut Mistakes) -> Option<Config> {
         let listen = ListenSettings::read(environment, mistakes);
         let broker = BrokerSettings::read(environment, mistakes);
-        let (origins, proxies) = OriginSettings::read(environment, mistakes)
-            .map(|settings| (Origins::new(&settings, mistakes), Proxies::new(&settings.trusted_proxies, mistakes)))
-            .unzip();
+        let erase = EraseSettings::read(environment, mistakes);
+        let origins = OriginSettings::read(environment, mistakes);
+        let access = AccessSettings::read(environment, mistakes);
         let drain = DrainSettings::read(environment, mistakes);
         let telemetry = TelemetrySettings::read(environment, mistakes);
         let notifier = NotifierSettings::read(environment, mistakes);
+        let open = access.as_ref().is_some_and(|settings| settings.allow_anonymous);
+        let (origins, proxies) = origins
+            .map(|settings| {
+                (Origins::new(&settings, open, mistakes), Proxies::new(&settings.trusted_proxies, mistakes))
+            })
+            .unzip();
         broker.iter().for_each(|settings| settings.check(mistakes));
+        erase.iter().for_each(|settings| settings.check(mistakes));
         telemetry.iter().for_each(|settings| settings.check(mistakes));
         notifier.iter().for_each(|settings| stream::check_name(&settings.stream_name, mistakes));
-        if notifier.as_ref().is_some_and(|settings| !settings.allow_anonymous) {
-            mistakes.add(
-                "allow_anonymous",
-                "this version knows no tokens yet: set it to `true` to let everybody who reaches the service read \
-                 every event, and keep the service where only the right people reach it",
-            );
-        }
+        access.iter().for_each(|settings| settings.check(mistakes));
         Some(Config {
             listen: listen?,
             broker: broker?,
+            erase: erase?,
             origins: origins?,
             proxies: proxies?,
+            access: access?,
             drain: drain?,
             telemetry: telemetry?,
             notifier: notifier?,
@@ -113,10 +135,11 @@ impl Config {
 
     /// Says aloud what is allowed here and dangerous elsewhere.
     pub fn warn(&self) {
+        self.access.warn();
         if self.listen.http_addr.ip().to_canonical().is_loopback() {
             return;
         }
-        if self.notifier.allow_anonymous {
+        if self.access.allow_anonymous {
             tracing::warn!(
                 address = %self.listen.http_addr,
                 "ALLOW_ANONYMOUS=true: everybody who reaches this address reads every event"
@@ -138,7 +161,9 @@ mod tests {
     #[test]
     fn without_a_way_to_tell_who_may_read_it_refuses_to_start() {
         let mistakes = Config::read(&Environment::default()).expect_err("refused").to_string();
-        assert!(mistakes.contains("ALLOW_ANONYMOUS"), "{mistakes}");
+        for way in ["JWT_SECRET", "JWT_JWKS", "ALLOW_ANONYMOUS"] {
+            assert!(mistakes.contains(way), "{way} in {mistakes}");
+        }
         Config::read(&Environment::from([("ALLOW_ANONYMOUS", "true")])).expect("a configuration");
     }
 

@@ -13,7 +13,8 @@ use shared::origin::Origins;
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 
 /// The answer to a browser that asks whether its page may: without a token, by its nature.
-pub(crate) fn preflight<B>(request: &Request<B>, origins: &Origins) -> Option<Response<Body>> {
+/// `methods` are the path's.
+pub(crate) fn preflight<B>(request: &Request<B>, methods: &'static str, origins: &Origins) -> Option<Response<Body>> {
     let asks = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ORIGIN)
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
@@ -23,7 +24,7 @@ pub(crate) fn preflight<B>(request: &Request<B>, origins: &Origins) -> Option<Re
     let mut response = empty();
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static("Authorization, Content-Type, Last-Event-ID"),
@@ -40,6 +41,6 @@ pub(crate) fn allow(answer: &mut HeaderMap, request: &HeaderMap, origins: &Origi
         && origins.allows_page(request)
     {
         answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
+        answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After, WWW-Authenticate"));
     }
 }

@@ -1,10 +1,15 @@
 //! What all sessions of this replica share.
 //!
-//! **Owns** nothing but the sharing: the log, the stream behind it, the workers, the limits.
+//! **Owns** nothing but the sharing: the gate, the log, the stream behind it, the workers, the
+//! limits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::pace::Least;
+
+use crate::access::Gate;
+use crate::curfew::Curfew;
 use crate::log::Log;
 use crate::metrics::SessionMetrics;
 use crate::store::Store;
@@ -15,10 +20,10 @@ use crate::worker::Handle;
 pub(crate) struct Limits {
     /// Between two pings.
     pub(crate) ping_interval: Duration,
-    /// How long a session may stay behind while it takes too little, and a cursor ahead is waited for.
+    /// How long a cursor that is ahead, or a broker that is away, is waited for before a session begins.
     pub(crate) lag_timeout: Duration,
-    /// How much a session that is behind takes a second, at least.
-    pub(crate) min_rate_bytes: u64,
+    /// What a session that is behind has to take.
+    pub(crate) least: Least,
     /// How long a session lasts that knows how to move; a fifth more or less.
     pub(crate) session_max_age: Duration,
 }
@@ -26,6 +31,8 @@ pub(crate) struct Limits {
 /// Shared by all sessions.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    pub(crate) gate: Gate,
+    pub(crate) curfew: Curfew,
     pub(crate) log: Arc<Log>,
     pub(crate) store: Store,
     pub(crate) workers: Box<[Handle]>,

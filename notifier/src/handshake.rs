@@ -12,6 +12,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use shared::http::Body;
+use shared::serve::Connection;
 use tokio::net::TcpStream;
 
 use crate::control::SUBPROTOCOL;
@@ -44,15 +45,20 @@ impl Upgrade {
     /// The socket itself and what has arrived on it already; nothing where the client has gone.
     pub(crate) async fn socket(self) -> Option<(TcpStream, Bytes)> {
         let upgraded = self.0.await.ok()?.into_inner().into_inner();
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-        Some((parts.io.into_inner(), parts.read_buf))
+        let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
+        Some((parts.io.into_inner().into_inner(), parts.read_buf))
     }
 }
 
 /// Whether the client takes control frames.
 pub(crate) fn offers_control(headers: &HeaderMap) -> bool {
-    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|offer| offer.to_str().ok());
-    offers.flat_map(|offer| offer.split(',')).any(|name| name.trim() == SUBPROTOCOL)
+    offers(headers).any(|name| name == SUBPROTOCOL)
+}
+
+/// The subprotocols a client offers.
+pub(crate) fn offers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
 /// Whether the client can only read a refusal after the upgrade.

@@ -13,6 +13,8 @@ use serde_json::value::RawValue;
 use shared::event::Fields;
 use shared::subject::{self, RecipientHash, normal_address};
 
+use crate::tally::Kind;
+
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// What a filter may ask for.
@@ -77,7 +79,13 @@ pub(crate) struct Labels(Box<[Label]>);
 
 impl Labels {
     /// Reads the labels off an event's fields.
+    #[cfg(test)]
     pub(crate) fn of(fields: &Fields<'_>) -> Labels {
+        Labels::with_kind(fields, fields.email.as_deref().map(RecipientHash::of)).0
+    }
+
+    /// Reads the labels off the fields of a person's event, and its kind.
+    pub(crate) fn with_kind(fields: &Fields<'_>, recipient: Option<RecipientHash>) -> (Labels, Kind) {
         let mut labels = Vec::with_capacity(8);
         let mut add = |name: Name, value: &str| labels.push(Label::of(&name, value));
         let kind = subject::kind(fields);
@@ -103,8 +111,8 @@ impl Labels {
         for (key, value) in read::<BTreeMap<String, Value<'_>>>(fields.metadata.as_deref()) {
             add(Name::Metadata(key), &value.text());
         }
-        labels.extend(fields.email.as_deref().map(|email| Label::recipient(RecipientHash::of(email))));
-        Labels(labels.into_boxed_slice())
+        labels.extend(recipient.map(Label::recipient));
+        (Labels(labels.into_boxed_slice()), Kind::of(&kind))
     }
 
     /// All of them.

@@ -6,26 +6,40 @@
 //! chunks, `log` shares it. From the client inwards: `routes` and `server` know a request, `handshake`
 //! makes a socket of it, `sessions` admits it, `session` serves it at its own place in the log.
 //!
-//! `chunk`, `frame`, `ring`, `routes`, `feed::message`, `feed::plan` and `session::outbox` are pure.
+//! `erasures` takes a person out of all of it.
+//!
+//! `chunk`, `frame`, `ring`, `erased`, `routes`, `feed::message`, `feed::plan` and `session::outbox` are pure.
 
+mod accept;
+pub mod access;
+mod api;
 mod caretaker;
 mod chunk;
 pub mod config;
 mod control;
 mod cors;
+mod curfew;
+mod doc;
 mod engine;
+mod erased;
+pub mod erasures;
 mod error;
 mod feed;
+mod files;
 mod filter;
 mod frame;
 mod handshake;
+#[cfg(any(test, feature = "invariants"))]
+pub mod invariants;
 mod labels;
 mod log;
 mod metrics;
 mod opening;
+mod pack;
 mod page;
 mod params;
 pub mod peer;
+mod query;
 mod registry;
 mod ring;
 mod routes;
@@ -33,8 +47,9 @@ mod server;
 mod session;
 mod sessions;
 mod sse;
-mod status;
+mod storage;
 mod store;
+mod tally;
 mod walk;
 mod worker;
 
@@ -47,6 +62,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use routes::paths;
 pub use server::{Notifier, StartError};
 
 /// The part of readiness that says whether this process is about to stop.
@@ -64,7 +80,7 @@ pub fn connection_limits(config: &Config) -> ConnectionLimits {
         head_timeout: Duration::from_secs(10),
         head_bytes_max: 16 << 10,
         read_bytes_max: 16 << 10,
-        stuck_timeout: config.notifier.lag_timeout.duration(),
+        least: config.notifier.least(),
         send_buffer_bytes: Some(SEND_BUFFER_BYTES),
     }
 }

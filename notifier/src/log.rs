@@ -5,8 +5,10 @@
 
 use std::sync::{PoisonError, RwLock};
 
+use shared::cursor::Epoch;
 use tokio::sync::watch;
 
+use crate::erased::Tombstone;
 use crate::ring::{Reach, Ring};
 
 /// Whether this replica hears the broker.
@@ -26,19 +28,40 @@ pub(crate) struct Log {
     ring: RwLock<Option<Ring>>,
     head: watch::Sender<u64>,
     feed: watch::Sender<FeedState>,
+    erased: watch::Sender<Option<Met>>,
+    applied: watch::Sender<Option<Met>>,
+}
+
+/// A tombstone that this replica has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Met {
+    pub(crate) epoch: Epoch,
+    pub(crate) tombstone: Tombstone,
+    /// The item that follows it.
+    pub(crate) next: u64,
 }
 
 impl Log {
     /// A log that nobody can read yet.
     pub(crate) fn new() -> Log {
-        Log { ring: RwLock::new(None), head: watch::Sender::new(0), feed: watch::Sender::new(FeedState::Starting) }
+        Log {
+            ring: RwLock::new(None),
+            head: watch::Sender::new(0),
+            feed: watch::Sender::new(FeedState::Starting),
+            erased: watch::Sender::new(None),
+            applied: watch::Sender::new(None),
+        }
     }
 
     /// Opens it with what the ring was filled with.
     pub(crate) fn open(&self, ring: Ring) {
         let head = ring.head_index();
+        // Somebody may wait already for one that was met while it was filled.
+        let newest = ring.erased().newest().copied();
+        let met = newest.map(|tombstone| Met { epoch: ring.epoch(), tombstone, next: head });
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(ring);
         self.head.send_replace(head);
+        self.erased.send_replace(met);
     }
 
     /// Changes the ring, once it is open, and tells everybody of the new head.
@@ -48,6 +71,31 @@ impl Log {
             change(ring);
             self.head.send_replace(ring.head_index());
         }
+    }
+
+    /// Takes a person's events out of the ring, for everybody who reads it from here on.
+    pub(crate) fn erase(&self, tombstone: Tombstone) {
+        let mut met = None;
+        self.change(|ring| {
+            ring.erase(tombstone);
+            met = Some(Met { epoch: ring.epoch(), tombstone, next: ring.head_index() });
+        });
+        self.erased.send_replace(met);
+    }
+
+    /// The newest tombstone that was met, announced whenever there is one.
+    pub(crate) fn erased(&self) -> watch::Receiver<Option<Met>> {
+        self.erased.subscribe()
+    }
+
+    /// Notes that nothing of this replica shows any more what a tombstone covers, nor what those before it cover.
+    pub(crate) fn applied(&self, met: Met) {
+        self.applied.send_replace(Some(met));
+    }
+
+    /// The newest tombstone of which nothing is shown any more, announced whenever there is one.
+    pub(crate) fn fully_applied(&self) -> watch::Receiver<Option<Met>> {
+        self.applied.subscribe()
     }
 
     /// Reads the ring; nothing where it is not open yet. No wait may happen inside.

@@ -3,23 +3,38 @@
 use std::process::ExitCode;
 
 use notifier::Config;
-use shared::settings::{EXIT_USAGE, Environment};
+use shared::command::Program;
+use shared::settings::Environment;
 use shared::{drain, serve, telemetry};
 
+const PROGRAM: Program = Program {
+    name: "notifier",
+    version: env!("CARGO_PKG_VERSION"),
+    usage: "notifier: delivers Mandrill's events. Configured by environment variables.
+  notifier                       run the service
+  notifier healthcheck [livez]   ask the one that runs here: is it ready (or alive)?
+  notifier --version",
+};
+
 fn main() -> ExitCode {
-    let config = match Config::read(&Environment::of_process()) {
+    let environment = Environment::of_process();
+    PROGRAM.run(&environment, |arguments| arguments.is_empty().then(|| serve(&environment)))
+}
+
+fn serve(environment: &Environment) -> ExitCode {
+    let config = match Config::read(environment) {
         Ok(config) => config,
-        Err(mistakes) => return fail(EXIT_USAGE, &mistakes),
+        Err(mistakes) => return PROGRAM.refuse(&mistakes),
     };
     telemetry::init(&config.telemetry);
     config.warn();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(1, &error),
+        Err(error) => return PROGRAM.fail(&error),
     };
     match runtime.block_on(run(config)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &error),
+        Err(error) => PROGRAM.fail(&error),
     }
 }
 
@@ -30,10 +45,4 @@ async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     tracing::info!(http = %config.listen.http_addr, admin = %config.listen.admin_addr, "the notifier listens");
     notifier::run(config, http, admin, stop).await?;
     Ok(())
-}
-
-#[allow(clippy::print_stderr, reason = "said before, or instead of, any log line")]
-fn fail(status: u8, why: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("notifier: {}", why.to_string().trim_end());
-    ExitCode::from(status)
 }

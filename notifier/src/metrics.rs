@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     pub(crate) feed: FeedMetrics,
     pub(crate) store: StoreMetrics,
     pub(crate) sessions: SessionMetrics,
+    pub(crate) access: AccessMetrics,
 }
 
 impl Metrics {
@@ -36,6 +37,7 @@ impl Metrics {
             feed: FeedMetrics::new(registry),
             store: StoreMetrics::new(registry),
             sessions: SessionMetrics::new(registry),
+            access: AccessMetrics::new(registry),
         }
     }
 }
@@ -117,6 +119,44 @@ impl FeedMetrics {
         let (events, span_ms) = ring.span();
         self.ring_events.set(i64::try_from(events).unwrap_or(i64::MAX));
         self.ring_seconds.set(span_ms as f64 / 1000.0);
+    }
+}
+
+/// Of tokens and the keys they are verified with. Clones count together.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessMetrics {
+    refused: Family<ReasonLabels, Counter>,
+    reads: Family<OutcomeLabels, Counter>,
+    keys: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+impl AccessMetrics {
+    fn new(registry: &mut Registry) -> AccessMetrics {
+        let metrics = AccessMetrics { refused: Family::default(), reads: Family::default(), keys: Gauge::default() };
+        registry.register("tokens_refused", "Tokens that were missing or bad", metrics.refused.clone());
+        registry.register("jwks_reads", "Readings of JWT_JWKS", metrics.reads.clone());
+        registry.register("token_keys", "Keys that tokens are verified with", metrics.keys.clone());
+        metrics
+    }
+
+    /// A token was missing or bad.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// The JWKS was read, or could not be.
+    pub(crate) fn read(&self, good: bool) {
+        self.reads.get_or_create(&OutcomeLabels { outcome: if good { "read" } else { "failed" } }).inc();
+    }
+
+    /// So many keys are in force.
+    pub(crate) fn keys(&self, count: usize) {
+        self.keys.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 

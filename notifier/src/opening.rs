@@ -3,39 +3,38 @@
 //! **Owns** the judgement of `since`: served from the ring, from the stream behind it, after a wait for a
 //! replica that is behind the client, or not at all, never with wrong events.
 
-use std::sync::Arc;
-
 use shared::close::Close;
 use shared::cursor::Cursor;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::chunk::Place;
+use crate::chunk::{Entry, Place};
 use crate::control::Recovered;
 use crate::engine::Engine;
-use crate::filter::wants;
+use crate::filter::{Filter, wants};
 use crate::metrics::Resumed;
-use crate::params::{Params, Start};
+use crate::params::Start;
 use crate::ring::{GapReason, Resume};
-use crate::store::StoreError;
 use crate::walk::{Step, Walk};
 
 /// After how long to come again where it cannot be told now.
 const RETRY_SECONDS: u16 = 5;
 
-/// Where a session with these parameters begins.
+/// Where a session begins that sees what passes `filter`.
 ///
 /// # Errors
 /// The code to end with where it cannot begin.
-pub(crate) async fn open(engine: &Engine, params: &Params, control: bool) -> Result<(Walk, Recovered), Close> {
+pub(crate) async fn open(
+    engine: &Engine,
+    start: Start,
+    filter: Option<&Filter>,
+    control: bool,
+) -> Result<(Walk, Recovered), Close> {
     let not_asked = |walk: Option<Walk>| Ok((walk.ok_or(not_now())?, Recovered::NotAsked));
-    let cursor = match params.start {
+    let cursor = match start {
         Start::Head => return not_asked(engine.log.read(Walk::at_head)),
         Start::Last(count) => {
-            let filter = params.filter.as_ref();
-            return not_asked(engine.log.read(|ring| {
-                let (next, read) = ring.before_last(count, |entry| wants(filter, &entry.labels));
-                Walk::in_ring(ring.epoch(), next, read)
-            }));
+            let wanted = |entry: &Entry| wants(filter, &entry.labels);
+            return not_asked(engine.log.read(|ring| Walk::at_last(ring, count, wanted)));
         }
         Start::Since(cursor) => cursor,
     };
@@ -46,7 +45,10 @@ pub(crate) async fn open(engine: &Engine, params: &Params, control: bool) -> Res
         }
         Since::Stream => (Recovered::Yes, Some(Walk::from_stream(&cursor)), Resumed::FromStream),
         Since::Gone(reason) => {
-            let walk = engine.log.read(|ring| Walk::from_oldest(ring.epoch()));
+            let walk = match reason {
+                GapReason::Retention => Some(Walk::from_kept(&cursor)),
+                GapReason::Epoch => engine.log.read(|ring| Walk::from_oldest(ring.epoch())),
+            };
             (Recovered::No(reason), walk.filter(|_| control), Resumed::Refused)
         }
     };
@@ -77,7 +79,11 @@ async fn since(engine: &Engine, cursor: &Cursor) -> Result<Since, Close> {
             // From a replica that has heard more: this one will, or the cursor is of another life after all.
             Resume::Ahead => match timeout_at(deadline, head.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Ok(Since::Gone(GapReason::Epoch)),
+                Ok(Err(_)) | Err(_) => match engine.store.has_reached(cursor).await {
+                    Some(false) => return Ok(Since::Gone(GapReason::Epoch)),
+                    // It is this replica that hears too little: another one may serve the client.
+                    Some(true) | None => return Err(not_now()),
+                },
             },
         }
     }
@@ -89,9 +95,8 @@ async fn behind(engine: &Engine, cursor: &Cursor) -> Result<Since, Close> {
     let Some(Step::Behind(request)) = engine.log.read(|ring| walk.clone().step(ring, None)) else {
         return Err(not_now());
     };
-    let stretch = match engine.store.stretch(request).await {
-        Ok(stretch) => stretch,
-        Err(StoreError::Busy | StoreError::Away | StoreError::Stream(_)) => return Err(not_now()),
+    let Ok(Ok(stretch)) = timeout(engine.limits.lag_timeout, engine.store.stretch(request)).await else {
+        return Err(not_now());
     };
     if stretch.epoch != cursor.epoch {
         return Ok(Since::Gone(GapReason::Epoch));
@@ -104,9 +109,4 @@ async fn behind(engine: &Engine, cursor: &Cursor) -> Result<Since, Close> {
         Some(place) if !place.is_same_time(cursor.stored_ms) => Ok(Since::Gone(GapReason::Epoch)),
         Some(_) | None => Ok(Since::Stream),
     }
-}
-
-/// The filter as sessions share it.
-pub(crate) fn shared_filter(params: Params) -> Option<Arc<crate::filter::Filter>> {
-    params.filter.map(Arc::new)
 }

@@ -2,7 +2,8 @@
 //!
 //! **Owns** what the log holds, its bound in bytes, and where a sequence lies in it. Pure: filled by the
 //! feed, read by sessions; nothing here waits. An item has an index that is never used again, so a
-//! session is one number, and a loss is an item like any other: nobody can read past it unawares.
+//! session is one number, and a loss is an item like any other: nobody can read past it unawares. So is a
+//! tombstone; it takes the person's events out of the items before it, whose indexes stay.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use shared::cursor::{Cursor, Epoch};
 
 use crate::chunk::{Chunk, Entry, Place};
+use crate::erased::{Erased, Erasure, Tombstone};
+use crate::tally::Tally;
 
 /// Why events are missing between two items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +36,8 @@ pub(crate) struct Gap {
 pub(crate) enum Item {
     Events(Arc<Chunk>),
     Gap(Gap),
+    /// A person's events are erased up to here.
+    Erased(Arc<Erasure>),
 }
 
 /// What lies at an index.
@@ -73,8 +78,12 @@ pub(crate) struct Ring {
     floor: u64,
     /// Where the last event is, or was when the log was begun.
     head: Place,
-    /// Items before this index are of another epoch.
-    epoch_base: u64,
+    /// Of this epoch's events, those that were dropped included.
+    tally: Tally,
+    /// All events of this epoch after this sequence are in the tally.
+    tally_floor: Place,
+    /// Whose events are erased in this epoch.
+    erased: Arc<Erased>,
 }
 
 impl Ring {
@@ -89,7 +98,9 @@ impl Ring {
             bytes_max,
             floor: start.sequence,
             head: start,
-            epoch_base: 0,
+            tally: Tally::default(),
+            tally_floor: start,
+            erased: Arc::new(Erased::nobody(epoch)),
         }
     }
 
@@ -116,32 +127,115 @@ impl Ring {
     /// Adds a chunk; its events are after all before.
     pub(crate) fn push(&mut self, chunk: Chunk) {
         self.head = chunk.last();
-        self.bytes += chunk.bytes();
+        chunk.entries().iter().for_each(|entry| self.tally.add(entry.kind, entry.place.stored_ms));
+        if self.tally_floor.stored_ms == 0 && self.tally_floor.sequence > 0 {
+            // Nobody knows when the event before the first one was stored: not later.
+            self.tally_floor.stored_ms = chunk.first().stored_ms;
+        }
         self.events += chunk.entries().len() as u64;
-        self.items.push_back(Item::Events(Arc::new(chunk)));
+        self.add(Item::Events(Arc::new(chunk)));
+    }
+
+    fn add(&mut self, item: Item) {
+        self.bytes += bytes(&item);
+        self.items.push_back(item);
         while self.bytes > self.bytes_max && self.items.len() > 1 {
             self.drop_first();
         }
     }
 
-    /// Notes that events were lost, and goes on after `start` in `epoch`.
+    /// Takes a person's events out of everything that is here, and notes their tombstone, which is after all
+    /// before.
+    pub(crate) fn erase(&mut self, tombstone: Tombstone) {
+        let mut gone = Vec::new();
+        for item in &mut self.items {
+            let Item::Events(chunk) = item else { continue };
+            let Some((rest, erased)) = chunk.without(|entry| tombstone.covers(entry.recipient, entry.place)) else {
+                continue;
+            };
+            self.events -= erased.len() as u64;
+            erased.iter().for_each(|entry| self.tally.remove(entry.kind, entry.place.stored_ms));
+            gone.extend(erased.into_iter().map(|entry| entry.labels.clone()));
+            self.bytes = self.bytes + rest.bytes() - chunk.bytes();
+            *item = Item::Events(Arc::new(rest));
+        }
+        Arc::make_mut(&mut self.erased).add(tombstone);
+        self.heard(tombstone.place);
+        self.add(Item::Erased(Arc::new(Erasure::new(tombstone, gone))));
+    }
+
+    /// Whose events are erased in this epoch.
+    pub(crate) fn erased(&self) -> &Arc<Erased> {
+        &self.erased
+    }
+
+    /// Learns of those who were erased before this log was begun.
+    pub(crate) fn remember(&mut self, erased: Erased) {
+        self.erased = Arc::new(erased);
+    }
+
+    /// Notes that everything up to `place` has been heard, also where nothing of it is an event.
+    pub(crate) fn heard(&mut self, place: Place) {
+        if place.sequence > self.head.sequence {
+            self.head = place;
+        }
+    }
+
+    /// All events of this epoch after this sequence, up to the head, are here.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The newest chunks with events before a sequence, at most `most`, newest first.
+    pub(crate) fn chunks_before(&self, sequence: u64, most: usize) -> Vec<Arc<Chunk>> {
+        let end = self.first_offset(sequence).saturating_add(1).min(self.items.len());
+        let items = self.items.range(..end).rev().filter_map(|item| match item {
+            Item::Events(chunk) if chunk.first().sequence < sequence => Some(Arc::clone(chunk)),
+            Item::Events(_) | Item::Gap(_) | Item::Erased(_) => None,
+        });
+        items.take(most).collect()
+    }
+
+    /// The oldest chunks with events after a sequence, at most `most`, oldest first.
+    pub(crate) fn chunks_after(&self, sequence: u64, most: usize) -> Vec<Arc<Chunk>> {
+        let items = self.items.range(self.first_offset(sequence.saturating_add(1))..).filter_map(|item| match item {
+            Item::Events(chunk) => Some(Arc::clone(chunk)),
+            Item::Gap(_) | Item::Erased(_) => None,
+        });
+        items.take(most).collect()
+    }
+
+    /// The offset of the first item that ends at this sequence or later. Nobody resumes at a gap: it is told to
+    /// those who come from before it.
+    fn first_offset(&self, sequence: u64) -> usize {
+        let first = self.items.partition_point(|item| last(item).sequence < sequence);
+        first + usize::from(matches!(self.items.get(first), Some(Item::Gap(_))))
+    }
+
+    /// Notes that events were lost, and goes on after `start` in `epoch`. What lies before is let go of: among
+    /// what was lost may have been a tombstone. Whoever was still behind goes on in the stream.
     pub(crate) fn gap(&mut self, reason: GapReason, epoch: Epoch, start: Place) {
         let gap = Gap { after: self.head_cursor(), before: start.cursor(epoch), reason };
-        self.items.push_back(Item::Gap(gap));
-        // What lies before the gap is still sent to those who are behind, but nobody resumes in it.
-        self.epoch_base = self.head_index();
+        self.base = self.head_index();
+        self.items.clear();
+        (self.bytes, self.events) = (0, 0);
+        if epoch != self.epoch {
+            self.erased = Arc::new(Erased::nobody(epoch));
+        }
         (self.epoch, self.floor, self.head) = (epoch, start.sequence, start);
+        self.tally.clear();
+        self.tally_floor = start;
+        self.add(Item::Gap(gap));
     }
 
     fn drop_first(&mut self) {
-        if let Some(Item::Events(chunk)) = self.items.pop_front() {
-            self.bytes -= chunk.bytes();
-            self.events -= chunk.entries().len() as u64;
-            if self.base >= self.epoch_base {
-                self.floor = chunk.last().sequence;
-            }
-        }
+        let Some(item) = self.items.pop_front() else { return };
         self.base += 1;
+        self.bytes -= bytes(&item);
+        self.floor = last(&item).sequence;
+        if let Item::Events(chunk) = item {
+            self.events -= chunk.entries().len() as u64;
+        }
     }
 
     /// Where the events after a cursor begin.
@@ -156,21 +250,12 @@ impl Ring {
         if after < self.floor {
             return Resume::Behind;
         }
-        // Items of earlier epochs lie before the oldest of this one; after it sequences only rise.
-        let oldest = self.oldest_offset();
-        let (mut low, mut high) = (oldest, self.items.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.items.get(middle).is_some_and(|item| last_sequence(item) < after) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
+        let low = self.first_offset(after);
         let first = self.items.get(low);
         // The event itself may be gone; where it is there, it must be the one the client has.
         let known = match first {
             Some(Item::Events(chunk)) => chunk.place_of(after),
+            Some(Item::Erased(erasure)) => Some(erasure.tombstone.place).filter(|place| place.sequence == after),
             Some(Item::Gap(_)) | None => (after == self.head.sequence).then_some(self.head),
         };
         match known {
@@ -182,7 +267,7 @@ impl Ring {
     /// The place after which the newest `count` events lie for which `wanted` holds, or all of the log.
     pub(crate) fn before_last(&self, count: usize, wanted: impl Fn(&Entry) -> bool) -> (u64, Place) {
         let mut found = 0;
-        for (offset, item) in self.items.iter().enumerate().skip(self.oldest_offset()).rev() {
+        for (offset, item) in self.items.iter().enumerate().rev() {
             let Item::Events(chunk) = item else { continue };
             for entry in chunk.entries().iter().rev() {
                 if found == count {
@@ -191,24 +276,29 @@ impl Ring {
                 found += usize::from(wanted(entry));
             }
         }
-        (self.oldest_index(), Place { sequence: self.floor, stored_ms: 0 })
+        let is_gap = matches!(self.items.front(), Some(Item::Gap(_)));
+        (self.base + u64::from(is_gap), Place { sequence: self.floor, stored_ms: 0 })
     }
 
-    /// The index of the oldest item that belongs to this epoch and has no gap after it.
-    fn oldest_index(&self) -> u64 {
-        self.base.max(self.epoch_base)
+    /// The counts of this epoch, and from when on they are whole: nothing where nothing is known of that.
+    pub(crate) fn tally(&self) -> (&Tally, Option<u64>) {
+        (&self.tally, whole_from(self.tally_floor))
     }
 
-    /// How many items lie before it.
-    fn oldest_offset(&self) -> usize {
-        usize::try_from(self.oldest_index() - self.base).unwrap_or(usize::MAX)
+    /// From when on the events in it are all there were.
+    pub(crate) fn whole_from(&self) -> Option<u64> {
+        let first = self.items.iter().find_map(|item| match item {
+            Item::Events(chunk) => Some(chunk.first().stored_ms),
+            Item::Gap(_) | Item::Erased(_) => None,
+        });
+        whole_from(Place { sequence: self.floor, stored_ms: first.unwrap_or(0) })
     }
 
     /// What it holds: events, and the time between the first and the last in milliseconds.
     pub(crate) fn span(&self) -> (u64, u64) {
         let oldest = self.items.iter().find_map(|item| match item {
             Item::Events(chunk) => chunk.entries().first().map(|entry| entry.place.stored_ms),
-            Item::Gap(_) => None,
+            Item::Gap(_) | Item::Erased(_) => None,
         });
         (self.events, oldest.map_or(0, |oldest| self.head.stored_ms.saturating_sub(oldest)))
     }
@@ -223,10 +313,30 @@ impl Ring {
     }
 }
 
-fn last_sequence(item: &Item) -> u64 {
+/// From when on nothing is missing where all events after this place are there.
+fn whole_from(floor: Place) -> Option<u64> {
+    match floor {
+        Place { sequence: 0, .. } => Some(0),
+        Place { stored_ms: 0, .. } => None,
+        Place { stored_ms, .. } => Some(stored_ms + 1),
+    }
+}
+
+/// Everything up to here has been heard where the item ends.
+fn last(item: &Item) -> Place {
     match item {
-        Item::Events(chunk) => chunk.last().sequence,
-        Item::Gap(gap) => gap.before.sequence,
+        Item::Events(chunk) => chunk.last(),
+        Item::Gap(gap) => Place { sequence: gap.before.sequence, stored_ms: gap.before.stored_ms },
+        Item::Erased(erasure) => erasure.tombstone.place,
+    }
+}
+
+/// What an item costs to keep.
+fn bytes(item: &Item) -> usize {
+    match item {
+        Item::Events(chunk) => chunk.bytes(),
+        Item::Gap(_) => 0,
+        Item::Erased(erasure) => erasure.bytes(),
     }
 }
 
@@ -304,6 +414,33 @@ mod tests {
     }
 
     #[test]
+    fn chunks_are_found_from_a_sequence_on_in_both_directions() {
+        let (old, epoch) = (Epoch::random(), Epoch::random());
+        let mut ring = Ring::new(old, Place::default(), 1 << 20);
+        ring.push(chunk(old, 1..=30));
+        ring.gap(GapReason::Epoch, epoch, Place { sequence: 4, stored_ms: 0 });
+        ring.push(chunk(epoch, 5..=7));
+        ring.push(chunk(epoch, 10..=12));
+        ring.push(chunk(epoch, 13..=13));
+        let firsts =
+            |chunks: Vec<Arc<Chunk>>| -> Vec<u64> { chunks.iter().map(|chunk| chunk.first().sequence).collect() };
+        let before = |sequence: u64, most: usize| firsts(ring.chunks_before(sequence, most));
+        assert_eq!(before(u64::MAX, 9), [13, 10, 5]);
+        assert_eq!(before(13, 1), [10]);
+        assert_eq!(before(11, 9), [10, 5]);
+        assert_eq!(before(10, 9), [5]);
+        assert!(before(5, 9).is_empty());
+        let after = |sequence: u64, most: usize| firsts(ring.chunks_after(sequence, most));
+        assert_eq!(after(0, 9), [5, 10, 13]);
+        assert_eq!(after(6, 2), [5, 10]);
+        assert_eq!(after(7, 9), [10, 13]);
+        assert!(after(13, 9).is_empty());
+        ring.heard(Place { sequence: 20, stored_ms: 20 });
+        ring.heard(Place { sequence: 19, stored_ms: 19 });
+        assert_eq!(ring.head().sequence, 20);
+    }
+
+    #[test]
     fn the_newest_events_are_counted_from_the_end() {
         let epoch = Epoch::random();
         let mut ring = Ring::new(epoch, Place::default(), 1 << 20);
@@ -326,6 +463,81 @@ mod tests {
         let Reach::Item(Item::Gap(gap)) = ring.at(1) else { panic!("a gap") };
         assert_eq!((gap.after.sequence, gap.after.epoch), (3, old));
         assert_eq!((gap.before.sequence, gap.before.epoch), (0, new));
-        assert_eq!(sequences(&ring, 0), [1, 2, 3, 1, 2]);
+        assert_eq!(sequences(&ring, 1), [1, 2]);
+        assert!(matches!(ring.at(0), Reach::Gone), "nothing of before a loss is shown");
+        assert_eq!(ring.span().0, 2);
+    }
+
+    /// Events of a few people, all of one size.
+    fn of_people(epoch: Epoch, people: &[(u64, &str)]) -> Chunk {
+        let mut builder = ChunkBuilder::new(epoch);
+        for (sequence, person) in people {
+            let event = format!(r#"{{"event":"open","msg":{{"email":"{person}@example.com"}}}}"#);
+            builder.push(Place { sequence: *sequence, stored_ms: *sequence }, event.as_bytes()).expect("an event");
+        }
+        builder.take().expect("a chunk")
+    }
+
+    fn tombstone(person: &str, sequence: u64, through: u64) -> Tombstone {
+        let recipient = shared::subject::RecipientHash::of(&format!("{person}@example.com"));
+        Tombstone { recipient, place: Place { sequence, stored_ms: sequence }, through }
+    }
+
+    /// Events that are counted.
+    fn counted(ring: &Ring) -> u64 {
+        let mut counted = 0;
+        ring.tally().0.each(0, u64::MAX, |_, _, many| counted += many);
+        counted
+    }
+
+    #[test]
+    fn a_tombstone_takes_a_persons_events_out_and_leaves_the_others_where_they_are() {
+        let epoch = Epoch::random();
+        let mut ring = Ring::new(epoch, Place::default(), 1 << 20);
+        ring.push(of_people(epoch, &[(1, "ann"), (2, "bob"), (3, "ann")]));
+        ring.push(of_people(epoch, &[(4, "ann")]));
+        ring.push(of_people(epoch, &[(5, "bob")]));
+        let before = ring.bytes;
+        ring.erase(tombstone("ann", 6, 5));
+        ring.push(of_people(epoch, &[(7, "ann")]));
+        assert_eq!(sequences(&ring, 0), [2, 5, 7]);
+        assert_eq!((ring.span().0, counted(&ring)), (3, 3));
+        assert_eq!(ring.bytes, ring.items.iter().map(bytes).sum::<usize>());
+        assert!(ring.bytes < before + 200);
+        let Reach::Item(Item::Erased(erasure)) = ring.at(3) else { panic!("a tombstone at its place") };
+        assert_eq!(erasure.tombstone, tombstone("ann", 6, 5));
+        let recipient = Some(erasure.tombstone.recipient);
+        assert!(ring.erased().covers(epoch, recipient, Place { sequence: 5, stored_ms: 5 }));
+        assert!(!ring.erased().covers(epoch, recipient, Place { sequence: 7, stored_ms: 7 }));
+        // Cursors of all events lead where they did, those of erased ones too.
+        for (after, index) in [(1, 0), (2, 0), (3, 0), (4, 1), (5, 2), (6, 3), (7, 4)] {
+            let cursor = Cursor { epoch, sequence: after, stored_ms: after };
+            assert_eq!(ring.resume(&cursor), Resume::Here(index), "{after}");
+        }
+        let firsts: Vec<u64> = ring.chunks_before(u64::MAX, 9).iter().map(|chunk| chunk.first().sequence).collect();
+        assert_eq!(firsts, [7, 5, 4, 1]);
+        assert_eq!(ring.before_last(2, |_| true), (0, Place { sequence: 2, stored_ms: 2 }));
+    }
+
+    #[test]
+    fn a_tombstone_that_was_applied_again_covers_what_it_covered_then() {
+        let epoch = Epoch::random();
+        let mut ring = Ring::new(epoch, Place::default(), 1 << 20);
+        ring.push(of_people(epoch, &[(1, "ann"), (2, "ann"), (3, "ann")]));
+        ring.erase(tombstone("ann", 4, 2));
+        assert_eq!(sequences(&ring, 0), [3]);
+    }
+
+    #[test]
+    fn tombstones_keep_its_bound_as_events_do() {
+        let epoch = Epoch::random();
+        let mut ring = Ring::new(epoch, Place::default(), 10_000);
+        for sequence in (1..2000).step_by(2) {
+            ring.push(of_people(epoch, &[(sequence, "ann")]));
+            ring.erase(tombstone("ann", sequence + 1, sequence));
+        }
+        assert!(ring.bytes <= 10_000 && ring.items.len() < 200);
+        assert_eq!(ring.span().0, 0);
+        assert!(ring.floor() > 1000);
     }
 }

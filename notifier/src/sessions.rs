@@ -16,13 +16,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::engine::Engine;
 use crate::error::Refusal;
+use crate::filter::Filter;
 use crate::handshake::Upgrade;
 use crate::log::FeedState;
 use crate::opening;
 use crate::params::Params;
-use crate::peer::{Crowd, Presence};
+use crate::peer::{Crowd, Presence, one_of};
 use crate::registry::Registry;
 use crate::session::{self, Opening, Session};
 use crate::sse::Draining;
@@ -45,33 +47,58 @@ pub(crate) struct Sessions {
     registry: Arc<Registry>,
     ids: AtomicU64,
     places: Arc<Semaphore>,
-    crowd: Arc<Crowd>,
+    addresses: Arc<Crowd<IpAddr>>,
+    users: Arc<Crowd<String>>,
     tasks: TaskTracker,
     draining: Draining,
+}
+
+/// What a session asks for, and as whom.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) params: Params,
+    pub(crate) access: Access,
+}
+
+impl Wish {
+    /// What it gets to see.
+    pub(crate) fn filter(&self) -> Option<Arc<Filter>> {
+        self.access.narrow(self.params.filter.as_ref())
+    }
+}
+
+/// How many sessions there may be at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Most {
+    pub(crate) sessions: u32,
+    pub(crate) a_user: u32,
+    pub(crate) an_address: u32,
 }
 
 /// A session's right to be, held as long as it is.
 #[derive(Debug)]
 pub(crate) struct Admission {
     _place: OwnedSemaphorePermit,
-    _presence: Presence,
+    _address: Presence<IpAddr>,
+    _user: Option<Presence<String>>,
 }
 
 impl Sessions {
-    pub(crate) fn new(engine: Arc<Engine>, registry: Arc<Registry>, most: u32, most_an_address: u32) -> Sessions {
+    pub(crate) fn new(engine: Arc<Engine>, registry: Arc<Registry>, most: &Most) -> Sessions {
         Sessions {
             engine,
             registry,
             ids: AtomicU64::new(1),
-            places: Arc::new(Semaphore::new(most as usize)),
-            crowd: Crowd::new(most_an_address),
+            places: Arc::new(Semaphore::new(most.sessions as usize)),
+            addresses: Crowd::new(most.an_address),
+            users: Crowd::new(most.a_user),
             tasks: TaskTracker::new(),
             draining: Draining::default(),
         }
     }
 
-    /// A place for one more session of an address.
-    pub(crate) fn admit(&self, address: IpAddr) -> Result<Admission, Refusal> {
+    /// A place for one more session of an address and a user.
+    pub(crate) fn admit(&self, address: IpAddr, access: &Access) -> Result<Admission, Refusal> {
         if self.draining.signal.is_cancelled() {
             return Err(Refusal::Draining);
         }
@@ -79,9 +106,13 @@ impl Sessions {
             let detail = "this replica has not read the stream yet";
             return Err(Refusal::NoRoom { detail, retry_seconds: STARTING_RETRY_SECONDS });
         }
-        let presence = self.crowd.enter(address).ok_or(Refusal::Crowd)?;
+        let address = self.addresses.enter(one_of(address)).ok_or(Refusal::Crowd)?;
+        let user = match access.user() {
+            Some(user) => Some(self.users.enter(user.to_owned()).ok_or(Refusal::UserCrowd)?),
+            None => None,
+        };
         match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Ok(Admission { _place: place, _presence: presence }),
+            Ok(place) => Ok(Admission { _place: place, _address: address, _user: user }),
             Err(_) => Err(Refusal::NoRoom {
                 detail: "this replica has as many sessions as it may have",
                 retry_seconds: NO_ROOM_RETRY_SECONDS,
@@ -95,12 +126,12 @@ impl Sessions {
     }
 
     /// Starts the session of a handshake that is being answered.
-    pub(crate) fn start(self: &Arc<Sessions>, upgrade: Upgrade, params: Params, control: bool, admission: Admission) {
+    pub(crate) fn start(self: &Arc<Sessions>, upgrade: Upgrade, wish: Wish, control: bool, admission: Admission) {
         let sessions = Arc::clone(self);
         self.tasks.spawn(async move {
             if let Ok(Some((stream, unread))) = timeout(HANDSHAKE_TIMEOUT, upgrade.socket()).await {
                 // The opening is done with before the session's long life begins: its memory with it.
-                if let Some(session) = Box::pin(sessions.open(stream, params, control)).await {
+                if let Some(session) = Box::pin(sessions.open(stream, wish, control)).await {
                     sessions.run(session, unread).await;
                 }
             }
@@ -108,11 +139,13 @@ impl Sessions {
         });
     }
 
-    async fn open(&self, stream: TcpStream, params: Params, control: bool) -> Option<Arc<Session>> {
-        match opening::open(&self.engine, &params, control).await {
+    async fn open(&self, stream: TcpStream, wish: Wish, control: bool) -> Option<Arc<Session>> {
+        let filter = wish.filter();
+        match opening::open(&self.engine, wish.params.start, filter.as_deref(), control).await {
             Ok((walk, recovered)) => {
                 let id = self.ids.fetch_add(1, Ordering::Relaxed);
-                let opening = Opening { walk, filter: opening::shared_filter(params), control };
+                let Wish { params, access } = wish;
+                let opening = Opening { walk, asked: params.filter, access, control };
                 let session = Session::new(id, stream, Arc::clone(&self.engine), opening);
                 session.greet(recovered);
                 Some(session)
@@ -129,10 +162,14 @@ impl Sessions {
         let kind = session.kind();
         self.engine.metrics.opened(kind);
         let registered = self.registry.add(Arc::clone(&session));
+        self.engine.curfew.add(&session, &session.access());
+        // What happened before it was in these lists has passed it by.
+        session.end_unless_allowed();
         if self.draining.signal.is_cancelled() {
             session.end(Close::GoingAway);
         }
         let ended = session::task::run(&session, unread).await;
+        self.engine.curfew.remove(&session, &session.access());
         drop(registered);
         self.engine.metrics.closed(kind, ended);
     }
@@ -197,7 +234,7 @@ mod tests {
     #[test]
     fn what_a_session_holds_while_it_is_idle_stays_small() {
         let task = size_of_future(|sessions, session| async move { sessions.run(session, Bytes::new()).await });
-        assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 328, "{}", size_of::<Session>());
         assert!(task <= 700, "{task}");
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Access, Changes, now_ms};
 use crate::chunk::CHUNK_BYTES;
 use crate::control::{Control, Recovered};
 use crate::engine::Engine;
@@ -28,12 +29,14 @@ use crate::filter::Filter;
 use crate::log::FeedState;
 use crate::metrics::SessionMetrics;
 use crate::sessions::Admission;
-use crate::store::StoreError;
+use crate::store::Busy;
 use crate::walk::{Request, Step, Walk};
 
+/// What a stream is.
+pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 /// A silent stream says so much: proxies cut connections that are silent for longer.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
-/// Where the broker does not answer a reader that catches up.
+/// Where too many catch up, before a reader asks again.
 const CATCHUP_PAUSE: Duration = Duration::from_millis(500);
 /// The kind, for the metrics.
 const KIND: &str = "sse";
@@ -58,6 +61,10 @@ struct Events {
     /// When it ends, once the client was told to go.
     ends: Option<Instant>,
     told: u64,
+    access: Access,
+    keys: Changes,
+    /// The last piece was sent.
+    over: bool,
     _open: Open,
     _admission: Admission,
 }
@@ -77,7 +84,7 @@ pub(crate) fn answer(
     (walk, recovered): (Walk, Recovered),
     filter: Option<Arc<Filter>>,
     draining: Draining,
-    admission: Admission,
+    (access, admission): (Access, Admission),
 ) -> Response<Body> {
     engine.metrics.opened(KIND);
     let age = engine.limits.session_max_age.mul_f64(rand::random_range(0.8..1.2));
@@ -91,6 +98,9 @@ pub(crate) fn answer(
         draining,
         expires: Instant::now() + age,
         ends: None,
+        access,
+        keys: engine.gate.changes(),
+        over: false,
         _open: Open(engine.metrics.clone()),
         _admission: admission,
         engine,
@@ -108,7 +118,7 @@ pub(crate) fn answer(
     });
     let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies of nginx's kind hold answers back otherwise.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
@@ -119,6 +129,14 @@ impl Events {
     /// The next piece; nothing at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if self.over {
+                return None;
+            }
+            if !self.engine.gate.allows(&self.access) {
+                self.over = true;
+                self.control(None, &Control::Goaway { reason: "token", within_ms: 0 });
+                return Some(self.out.split().freeze());
+            }
             // Also where there is always more to send: a client that is asked to move goes on elsewhere.
             match self.ends {
                 Some(ends) if ends <= Instant::now() => return None,
@@ -128,7 +146,10 @@ impl Events {
                 None => {}
             }
             self.head.mark_unchanged();
-            match self.fill() {
+            let behind = self.fill();
+            // Nobody knows when the next piece will be asked for.
+            self.walk.let_go();
+            match behind {
                 Some(request) => self.catch_up(request).await,
                 None if self.out.is_empty() => self.wait().await,
                 None => {}
@@ -148,6 +169,11 @@ impl Events {
                 Step::Behind(request) if self.out.is_empty() => return Some(request),
                 Step::Behind(_) => return None,
                 Step::Gap(gap) => self.control(Some(&gap.before), &Control::gap(&gap)),
+                Step::Erased(erasure) => {
+                    if erasure.may_be_told(self.access.filter().map(|filter| &**filter)) {
+                        self.control(None, &Control::Erased { recipient: erasure.tombstone.recipient });
+                    }
+                }
                 Step::Events(chunk, wanted) => {
                     let epoch = self.walk.cursor().epoch;
                     for (place, text) in chunk.events(&wanted) {
@@ -169,7 +195,7 @@ impl Events {
                     self.control(Some(&gap.before), &Control::gap(&gap));
                 }
             }
-            Err(StoreError::Busy | StoreError::Away | StoreError::Stream(_)) => tokio::time::sleep(CATCHUP_PAUSE).await,
+            Err(Busy) => tokio::time::sleep(CATCHUP_PAUSE).await,
         }
     }
 
@@ -177,7 +203,10 @@ impl Events {
     async fn wait(&mut self) {
         let told_to_go = self.ends.is_some();
         let comment = Instant::now() + COMMENT_INTERVAL;
+        let allowed = self.access.ends_ms().map(|ends_ms| Duration::from_millis(ends_ms.saturating_sub(now_ms())));
         tokio::select! {
+            () = self.keys.next() => {}
+            () = tokio::time::sleep(allowed.unwrap_or(COMMENT_INTERVAL)), if allowed.is_some() => {}
             _ = self.head.changed() => {}
             _ = self.feed.changed() => {
                 let state = *self.feed.borrow_and_update();

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chunk::{Chunk, Place, Wanted};
 use crate::engine::Engine;
+use crate::erased::Erasure;
 use crate::filter::Filter;
 use crate::filter::index::Index;
 use crate::ring::{Item, Reach};
@@ -34,6 +35,8 @@ pub(crate) struct Handle {
     inbox: Mutex<Vec<Command>>,
     wake: Notify,
     done: Mutex<Done>,
+    /// Wakes those who wait for it to come further.
+    further: Notify,
 }
 
 /// Everything before item `next`, whose last event is at `read`, was written to every session it holds.
@@ -73,12 +76,24 @@ impl Handle {
         *self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until everything before an item was written.
+    pub(crate) async fn passed(&self, next: u64) {
+        loop {
+            let further = self.further.notified();
+            if self.done().next >= next {
+                return;
+            }
+            further.await;
+        }
+    }
+
     fn take(&self) -> Vec<Command> {
         std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn set_done(&self, done: Done) {
         *self.done.lock().unwrap_or_else(PoisonError::into_inner) = done;
+        self.further.notify_waiters();
     }
 }
 
@@ -184,12 +199,30 @@ impl Worker {
                 self.done(Place { sequence: gap.before.sequence, stored_ms: gap.before.stored_ms });
                 true
             }
+            Some(Reach::Item(Item::Erased(erasure))) => {
+                self.next += 1;
+                self.tell(&erasure).await;
+                self.done(erasure.tombstone.place);
+                true
+            }
             // This worker got no time while a whole ring passed: the sessions catch up, each at its pace.
             Some(Reach::Gone) => {
                 self.release_all();
                 self.skip()
             }
             Some(Reach::Head | Reach::Item(Item::Events(_))) | None => false,
+        }
+    }
+
+    /// Tells everybody of an erasure.
+    async fn tell(&mut self, erasure: &Erasure) {
+        let members: Vec<(Arc<Session>, Held)> =
+            self.members.iter().map(|(_, member)| (Arc::clone(&member.session), member.held)).collect();
+        for (count, (session, held)) in members.into_iter().enumerate() {
+            session.tell_erased(held, self.next, erasure);
+            if count % SESSIONS_A_TURN == SESSIONS_A_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -332,9 +365,15 @@ impl Worker {
     fn write(&mut self, slot: usize, chunks: &[Arc<Chunk>], wanted: &[(usize, Wanted)]) {
         let Some(member) = self.members.get(slot) else { return };
         let delivered = member.session.deliver(member.held, self.next, chunks, wanted);
-        if delivered != Delivered::Nothing {
-            self.events += wanted.iter().map(|(_, wanted)| wanted.events as u64).sum::<u64>();
-            self.bytes += wanted.iter().map(|(_, wanted)| wanted.bytes() as u64).sum::<u64>();
+        let taken = match delivered {
+            Delivered::All => wanted.len(),
+            // Those behind are counted when the session's own task comes to them.
+            Delivered::Part(chunks) => chunks,
+            Delivered::Nothing => 0,
+        };
+        for (_, wanted) in wanted.iter().take(taken) {
+            self.events += wanted.events as u64;
+            self.bytes += wanted.bytes() as u64;
         }
         if delivered != Delivered::All {
             self.remove(slot);

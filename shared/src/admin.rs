@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::http::{Body, full, plain_path};
 use crate::problem::Problem;
 use crate::serve::Handler;
+use crate::settings::{Environment, Mistakes, Settings};
 
 crate::settings! {
     /// Where a process listens.
@@ -25,6 +26,16 @@ crate::settings! {
         /// The private address of probes and metrics.
         pub admin_addr: SocketAddr = "127.0.0.1:9090";
     }
+}
+
+/// Where the private listener of a service with this environment is.
+///
+/// # Errors
+/// Where the addresses cannot be read.
+pub fn address(environment: &Environment) -> Result<SocketAddr, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let settings = ListenSettings::read(environment, &mut mistakes);
+    mistakes.or(settings).map(|settings| settings.admin_addr)
 }
 
 /// What must hold for a process to be given work: each part says for itself, by name.

@@ -66,6 +66,20 @@ pub fn read_first(text: &str) -> Result<(Element<'_>, usize), NotJson> {
     }
 }
 
+/// The object that holds the whole of a large event, of which this is the short form.
+#[must_use]
+pub fn large_object(event: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Short {
+        _large: Reference,
+    }
+    #[derive(serde::Deserialize)]
+    struct Reference {
+        object: String,
+    }
+    serde_json::from_slice::<Short>(event).ok().map(|short| short._large.object)
+}
+
 /// Reads the fields of one event. What is not a JSON object has none.
 #[must_use]
 pub fn fields(event: &str) -> Fields<'_> {

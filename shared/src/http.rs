@@ -1,14 +1,14 @@
 //! Small things every HTTP answer is made of.
 //!
-//! **Owns** the body type and how paths are compared. **May not** know a route.
+//! **Owns** the body type, how paths are compared, and the headers every answer carries. **May not** know a route.
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::Response;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
 
 /// The body of an answer: one buffer, or a stream that ends when the client goes.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -32,6 +32,29 @@ pub fn json(document: &impl serde::Serialize) -> Response<Body> {
 #[must_use]
 pub fn empty() -> Response<Body> {
     Response::new(full(Bytes::new()).boxed_unsync())
+}
+
+/// What a path may be asked with.
+#[must_use]
+pub fn options(allow: &'static str) -> Response<Body> {
+    let mut response = empty();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// Adds what protects a browser to every answer. What an answer says itself stands.
+pub fn secure(response: &mut Response<Body>) {
+    const HEADERS: [(&str, &str); 4] = [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    }
 }
 
 /// A path without its last slash: every path answers with and without it.

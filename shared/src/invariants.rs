@@ -4,13 +4,17 @@
 //! Nothing here runs in a service.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a broken promise ends the run")]
 
+mod headers;
+
 use std::path::Path;
 
 use serde_json::value::RawValue;
 
+use crate::cursor::{CURSOR_LENGTH, Cursor};
 use crate::event::{self, Element};
 use crate::form::{self, Form};
 use crate::subject;
+pub use headers::{OTHER_PAGE, headers, headers_of, lines, origins};
 
 /// Fields of one form, as ingest bounds them.
 const FIELDS_MAX: usize = 100;
@@ -18,7 +22,7 @@ const FIELDS_MAX: usize = 100;
 /// A form is decoded as a plain reading of the standard has it, and encoded again it stays what it was.
 pub fn form(input: &[u8]) {
     let decoded = decode(input);
-    let plainly = decode_plainly(input);
+    let plainly = fields_plainly(input);
     assert_eq!(decoded.is_none(), plainly.len() > FIELDS_MAX, "the limit of fields");
     let Some(decoded) = decoded else { return };
     assert_eq!(decoded, plainly);
@@ -40,8 +44,9 @@ fn decode(form: &[u8]) -> Option<Fields> {
     Some(form.fields(&body).map(|(name, value)| (name.to_vec(), value.to_vec())).collect())
 }
 
-/// The same, by splitting and copying: slow and hard to get wrong.
-fn decode_plainly(form: &[u8]) -> Fields {
+/// A form's fields, by splitting and copying: slow and hard to get wrong.
+#[must_use]
+pub fn fields_plainly(form: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let pairs = form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
@@ -68,6 +73,28 @@ fn unescape_plainly(text: &[u8]) -> Vec<u8> {
         at += 1;
     }
     out
+}
+
+/// A text is the cursor that plain arithmetic over its characters gives, or none; and written again it is the same.
+pub fn cursor(input: &[u8]) {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    // Six bits a character: three numbers of 64 bits are 32 characters.
+    let digits: Option<Vec<u64>> =
+        input.iter().map(|byte| ALPHABET.iter().position(|known| known == byte).map(|digit| digit as u64)).collect();
+    let plainly = digits.filter(|digits| digits.len() == CURSOR_LENGTH).map(|digits| {
+        let bit = |at: usize| digits[at / 6] >> (5 - at % 6) & 1;
+        [0, 1, 2].map(|number| (number * 64..(number + 1) * 64).fold(0, |bits, at| bits << 1 | bit(at)))
+    });
+    let read = text.parse::<Cursor>().ok();
+    let numbers = read.map(|cursor| {
+        let epoch = u64::from_str_radix(&cursor.epoch.to_string(), 16).expect("an epoch is hex digits");
+        [epoch, cursor.sequence, cursor.stored_ms]
+    });
+    assert_eq!(numbers, plainly, "{text:?}");
+    if let Some(cursor) = read {
+        assert_eq!(cursor.to_string(), text, "one place has one cursor");
+    }
 }
 
 /// What is JSON, what is an object and where it ends is as serde_json has it; an event has a subject.
@@ -117,5 +144,15 @@ mod tests {
     #[test]
     fn the_corpus_of_events_holds() {
         replay("event", event);
+    }
+
+    #[test]
+    fn the_corpus_of_cursors_holds() {
+        replay("cursor", cursor);
+    }
+
+    #[test]
+    fn the_corpus_of_headers_holds() {
+        replay("headers", headers);
     }
 }

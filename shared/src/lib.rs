@@ -2,15 +2,18 @@
 //!
 //! # Layout
 //! Mandrill's side: [`event`] (its JSON), [`form`] and [`signature`] (its requests), `synthetic`
-//! (events like its own). The broker's side: [`broker`] (the connection), [`stream`] (where events are
+//! (events like its own), [`commas`] (several values in one text). The broker's side: [`broker`] (the connection), [`stream`] (where events are
 //! kept), [`subject`] (under which names), [`cursor`] (a place among them). A session's side: [`close`]. A process's side:
-//! [`settings`], [`telemetry`], [`admin`], [`drain`], [`http`], [`serve`], [`origin`], [`problem`].
+//! [`command`], [`settings`], [`telemetry`], [`admin`], [`drain`], [`http`], [`client`], [`serve`], [`origin`], [`problem`].
 //!
 //! Nothing here knows of a route, a session or a commit.
 
 pub mod admin;
 pub mod broker;
+pub mod client;
 pub mod close;
+pub mod command;
+pub mod commas;
 pub mod cursor;
 pub mod drain;
 pub mod event;
@@ -19,10 +22,13 @@ pub mod http;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
 pub mod origin;
+pub mod pace;
+pub mod probe;
 pub mod problem;
 pub mod serve;
 pub mod settings;
 pub mod signature;
+pub mod spans;
 pub mod stream;
 pub mod subject;
 pub mod synthetic;

@@ -19,6 +19,8 @@ pub struct Problem {
     name: &'static str,
     title: &'static str,
     detail: Cow<'static, str>,
+    parameter: Option<Cow<'static, str>>,
+    allowed: Option<Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -28,19 +30,38 @@ struct Document<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed: Option<&'a str>,
 }
 
 impl Problem {
     /// `name` is the stable part of its `type`; `title` is the same for all of that name.
     #[must_use]
     pub const fn new(status: StatusCode, name: &'static str, title: &'static str) -> Problem {
-        Problem { status, name, title, detail: Cow::Borrowed(""), headers: Vec::new() }
+        let detail = Cow::Borrowed("");
+        Problem { status, name, title, detail, parameter: None, allowed: None, headers: Vec::new() }
     }
 
     /// What is wrong with this request and what to do about it.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Problem {
         self.detail = detail.into();
+        self
+    }
+
+    /// What is at fault: a parameter of the query or the path, a header, or a member of the body.
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<Cow<'static, str>>) -> Problem {
+        self.parameter = Some(name.into());
+        self
+    }
+
+    /// What may stand there.
+    #[must_use]
+    pub fn allowed(mut self, allowed: impl Into<Cow<'static, str>>) -> Problem {
+        self.allowed = Some(allowed.into());
         self
     }
 
@@ -89,6 +110,8 @@ impl Problem {
             title: self.title,
             status: self.status.as_u16(),
             detail: &self.detail,
+            parameter: self.parameter.as_deref(),
+            allowed: self.allowed.as_deref(),
         };
         let text = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(full(text).boxed_unsync());

@@ -3,6 +3,8 @@
 //! **Owns** the accept loop, the connections' limits and their graceful end. **May not** know a route:
 //! what a request means is its [`Handler`]'s business.
 
+mod connection;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -25,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::Body;
+use crate::pace::Least;
+pub use connection::Connection;
 
 /// Answers requests. Cloned for each connection.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -43,16 +47,16 @@ pub struct ConnectionLimits {
     pub head_bytes_max: usize,
     /// What one read may take in: larger costs memory a connection, smaller costs system calls a body.
     pub read_bytes_max: usize,
-    /// A peer that takes nothing of what it is sent for this long is gone, also where it still answers as a
-    /// machine: an answer that streams would otherwise wait for it for ever.
-    pub stuck_timeout: Duration,
+    /// A peer that takes less than this of what it is sent is cut, also where it still answers as a machine:
+    /// an answer that streams would otherwise wait for it for ever.
+    pub least: Least,
     /// What the kernel may hold for a peer that does not read, where that is bounded; it doubles the number
     /// for its own needs.
     pub send_buffer_bytes: Option<usize>,
 }
 
-/// For answers that end by themselves.
-pub const STUCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// For answers that end by themselves: something, within a minute.
+pub const LEAST: Least = Least { bytes_a_second: 1, over: Duration::from_secs(60) };
 
 /// For listeners that see probes and scrapes only.
 pub const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
@@ -60,7 +64,7 @@ pub const ADMIN_LIMITS: ConnectionLimits = ConnectionLimits {
     head_timeout: Duration::from_secs(10),
     head_bytes_max: 8 << 10,
     read_bytes_max: 8 << 10,
-    stuck_timeout: STUCK_TIMEOUT,
+    least: LEAST,
     send_buffer_bytes: None,
 };
 
@@ -149,7 +153,7 @@ impl Server {
         let _ = stream.set_nodelay(true);
         // A kernel that refuses keeps its own bounds.
         let socket = SockRef::from(&stream);
-        let _ = socket.set_tcp_user_timeout(Some(self.limits.stuck_timeout));
+        let _ = socket.set_tcp_user_timeout(Some(self.limits.least.over));
         if let Some(bytes) = self.limits.send_buffer_bytes {
             let _ = socket.set_send_buffer_size(bytes);
         }
@@ -159,7 +163,10 @@ impl Server {
             // Boxed, so that a connection without a request does not hold the room for one.
             Box::pin(async move { Ok::<_, Infallible>(handler.handle(request, peer).await) })
         });
-        let connection = self.http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let connection = self
+            .http
+            .serve_connection(TokioIo::new(Connection::new(stream, self.limits.least)), service)
+            .with_upgrades();
         let stop = self.stop.clone();
         self.connections.spawn(async move {
             let mut connection = pin!(connection);

@@ -4,11 +4,15 @@
 //! anything that holds events.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{ClusterInfo, Config, DiscardPolicy, Info, StorageType};
 use async_nats::jetstream::{self, ErrorCode};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
+use serde::Deserialize;
 
 use crate::cursor::Epoch;
 use crate::settings::{ByteSize, Mistakes, Span};
@@ -36,6 +40,13 @@ crate::settings! {
 const SERVER_VERSION_MIN: (i64, i64, i64) = (2, 12, 0);
 /// The stream's metadata key of its epoch.
 const EPOCH_KEY: &str = "mandrill-live-epoch";
+/// The metadata key of a large event's object that holds the subject its short form is stored under.
+pub const LARGE_SUBJECT_KEY: &str = "mandrill-live-subject";
+/// The shortest time without a word from its leader after which nats-server elects another (it is 4 s), less a second
+/// for what is on its way. A leader hears from each server every second.
+const ELECTION_MIN: Duration = Duration::from_secs(3);
+/// How long a server that is awake takes to describe a stream, with much slack. One that took longer is asked again.
+const PROMPT: Duration = Duration::from_millis(100);
 /// What authentic but unusable content may take: somebody should have looked long before.
 const REJECTED_BYTES_MAX: i64 = 256 << 20;
 
@@ -59,7 +70,7 @@ pub enum StreamError {
     #[error("the broker does not answer for JetStream: {0}; it must run with JetStream enabled")]
     Away(String),
     /// The stream is not there, and this process is told not to make it.
-    #[error("stream {0} does not exist: ingest makes it, unless MANAGE_STREAM is false")]
+    #[error("stream {0} does not exist: ingest makes it, or `ingest setup` where MANAGE_STREAM is false")]
     Missing(String),
     /// The server refuses the configuration.
     #[error("the broker refuses stream {name} as configured: {reason}")]
@@ -72,6 +83,9 @@ pub enum StreamError {
     /// The stream was not made by this service.
     #[error("stream {0} has no epoch in its metadata: it was not made by mandrill-live; choose another STREAM_NAME")]
     Foreign(String),
+    /// The server that answers may have been replaced as leader without knowing it, and know too little.
+    #[error("the server that answers for stream {0} does not hear the rest of its cluster: another may lead by now")]
+    Deposed(String),
 }
 
 impl StreamError {
@@ -79,7 +93,7 @@ impl StreamError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            StreamError::Away(_) | StreamError::Missing(_) => true,
+            StreamError::Away(_) | StreamError::Missing(_) | StreamError::Deposed(_) => true,
             StreamError::ServerTooOld(_) | StreamError::Refused { .. } | StreamError::Foreign(_) => false,
         }
     }
@@ -105,6 +119,18 @@ pub fn large_name(stream: &str) -> String {
     format!("{stream}_LARGE")
 }
 
+/// The stream a bucket is kept in, as the broker's object stores are.
+#[must_use]
+pub fn large_stream(bucket: &str) -> String {
+    format!("OBJ_{bucket}")
+}
+
+/// The subject an object's description is kept under in the stream of its bucket.
+#[must_use]
+pub fn large_subject(bucket: &str, object: &str) -> String {
+    format!("$O.{bucket}.M.{}", URL_SAFE.encode(object))
+}
+
 /// Refuses a server that is too old.
 ///
 /// # Errors
@@ -126,13 +152,86 @@ pub async fn epoch(context: &jetstream::Context, stream: &str) -> Result<Epoch, 
     epoch_of(&info(context, stream).await?)
 }
 
-/// What the broker says of a stream that exists.
+/// What the broker says of a stream that exists: everything that was acknowledged before the call is in it.
 ///
 /// # Errors
-/// Where the stream is missing or the broker does not answer.
+/// Where the stream is missing, the broker does not answer, or whoever answers may not lead the stream any more.
 pub async fn info(context: &jetstream::Context, stream: &str) -> Result<Info, StreamError> {
-    let found = context.get_stream(stream).await.map_err(|error| get_error(stream, &error))?;
-    Ok(found.cached_info().clone())
+    let ask = || async {
+        let found = context.get_stream(stream).await.map_err(|error| get_error(stream, &error))?;
+        Ok(found.cached_info().clone())
+    };
+    from_leader(stream, ask, |info| info.cluster.as_ref()).await
+}
+
+/// How many messages there are under a pattern, by subject.
+#[derive(Debug)]
+pub struct Counts {
+    /// Messages by subject; a subject without any is not named.
+    pub subjects: HashMap<String, usize>,
+    /// The last sequence the stream had when they were counted.
+    pub last_sequence: u64,
+}
+
+/// Counts what is stored under a pattern: everything that was acknowledged before the call. To be asked of patterns
+/// that hold for few subjects, since the broker names each.
+///
+/// # Errors
+/// As [`info`].
+pub async fn counts(context: &jetstream::Context, stream: &str, pattern: &str) -> Result<Counts, StreamError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        state: State,
+        cluster: Option<ClusterInfo>,
+    }
+    #[derive(Deserialize)]
+    struct State {
+        last_seq: u64,
+        subjects: Option<HashMap<String, usize>>,
+    }
+    let question = serde_json::json!({ "subjects_filter": pattern });
+    let ask = || async {
+        match context.request(format!("STREAM.INFO.{stream}"), &question).await {
+            Ok(Response::Ok::<Answer>(answer)) => Ok(answer),
+            Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Err(StreamError::Missing(stream.to_owned()))
+            }
+            Ok(Response::Err { error }) => Err(StreamError::Away(error.to_string())),
+            Err(error) => Err(StreamError::Away(error.to_string())),
+        }
+    };
+    let Answer { state, .. } = from_leader(stream, ask, |answer| answer.cluster.as_ref()).await?;
+    Ok(Counts { subjects: state.subjects.unwrap_or_default(), last_sequence: state.last_seq })
+}
+
+/// An answer of the server that leads the stream for certain.
+async fn from_leader<T, F>(
+    stream: &str,
+    ask: impl Fn() -> F,
+    cluster: fn(&T) -> Option<&ClusterInfo>,
+) -> Result<T, StreamError>
+where
+    F: Future<Output = Result<T, StreamError>>,
+{
+    let asked = Instant::now();
+    let mut answer = ask().await?;
+    if asked.elapsed() > PROMPT {
+        // The question may have waited for a server that was frozen, and was answered before that one had listened to
+        // the others. By now it has.
+        answer = ask().await?;
+    }
+    if leads(cluster(&answer)) { Ok(answer) } else { Err(StreamError::Deposed(stream.to_owned())) }
+}
+
+/// Whether whoever answered leads the stream for certain. A server that was frozen or cut off answers as the leader it
+/// was, from what it knew then. The others elect another one when they have not heard from it for [`ELECTION_MIN`]: one
+/// that has heard from most of them since then still leads. A server that knows of no leader answers as well, from its
+/// own copy; and one it has never heard from is told of as heard from this very moment.
+fn leads(cluster: Option<&ClusterInfo>) -> bool {
+    let Some(cluster) = cluster else { return true };
+    let heard = cluster.replicas.iter().filter(|peer| !peer.active.is_zero() && peer.active < ELECTION_MIN).count();
+    let is_led = cluster.leader.as_ref().is_some_and(|leader| !leader.is_empty());
+    is_led && 2 * (heard + 1) > cluster.replicas.len() + 1
 }
 
 /// The epoch in a stream's metadata.
@@ -158,6 +257,21 @@ pub async fn ensure(context: &jetstream::Context, settings: &StreamSettings) -> 
     ensure_stream(context, large(settings)).await?;
     let info = ensure_stream(context, events(settings)).await?;
     epoch_of(&info)
+}
+
+/// Gives the stream another epoch: every cursor handed out so far is then answered "not recoverable". After
+/// a restore, since a restored stream uses sequences again.
+///
+/// # Errors
+/// See [`StreamError`].
+pub async fn renew_epoch(context: &jetstream::Context, stream: &str) -> Result<Epoch, StreamError> {
+    let found = info(context, stream).await?;
+    epoch_of(&found)?;
+    let mut config = found.config;
+    let epoch = Epoch::random();
+    config.metadata.insert(EPOCH_KEY.to_owned(), epoch.to_string());
+    context.update_stream(&config).await.map_err(|error| create_error(stream, &error))?;
+    Ok(epoch)
 }
 
 /// What every event is stored in.
@@ -201,7 +315,7 @@ fn common(settings: &StreamSettings) -> Config {
 fn large(settings: &StreamSettings) -> Config {
     let bucket = large_name(&settings.stream_name);
     Config {
-        name: format!("OBJ_{bucket}"),
+        name: large_stream(&bucket),
         description: Some("mandrill-live: events too large for sockets, whole".to_owned()),
         subjects: vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")],
         // An object is many messages: dropping the oldest of them would leave broken objects behind.
@@ -319,4 +433,33 @@ fn create_error(name: &str, error: &CreateStreamError) -> StreamError {
 
 fn refused(name: &str, reason: &dyn std::fmt::Display) -> StreamError {
     StreamError::Refused { name: name.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_leads_as_long_as_it_hears_most_of_its_cluster() {
+        let check = |leader: Option<&str>, active_ms: &[u64], expected: bool| {
+            let peer = |ms: &u64| serde_json::json!({"name": "n", "current": true, "active": ms * 1_000_000});
+            let replicas: Vec<_> = active_ms.iter().map(peer).collect();
+            let cluster = serde_json::json!({"name": "c", "leader": leader, "replicas": replicas});
+            let cluster = serde_json::from_value(cluster).expect("a cluster");
+            assert_eq!(leads(Some(&cluster)), expected, "{leader:?} {active_ms:?}");
+        };
+        assert!(leads(None), "a single server");
+        check(Some("l"), &[], true);
+        check(Some("l"), &[10, 900], true);
+        check(Some("l"), &[10, 90_000], true);
+        check(Some("l"), &[5_000, 90_000], false);
+        check(Some("l"), &[3_000, 3_000], false);
+        check(Some("l"), &[10, 10, 9_000, 9_000], true);
+        check(Some("l"), &[10, 9_000, 9_000, 9_000], false);
+        // It never heard from one, and that one may have elected another with the third.
+        check(Some("l"), &[0, 5_000], false);
+        // Nobody leads, and all three are told of as heard.
+        check(None, &[0, 0, 0], false);
+        check(Some(""), &[10, 10, 10], false);
+    }
 }

@@ -15,8 +15,12 @@ use crate::event::Fields;
 
 /// All events: what the stream keeps.
 pub const EVENTS_ALL: &str = "mandrill.events.>";
+/// What the subjects of all events begin with.
+pub const EVENT_SUBJECTS: &str = "mandrill.events.";
 /// Tombstones of erased people, in the same stream so that every replica meets them in order.
 pub const ERASURES_ALL: &str = "mandrill.erasures.>";
+/// What the subjects of tombstones begin with.
+pub const ERASURE_SUBJECTS: &str = "mandrill.erasures.";
 /// Authentic content that is not an event.
 pub const REJECTED: &str = "mandrill.rejected";
 /// What ingest says of itself (core NATS, not stored).
@@ -90,11 +94,7 @@ pub fn of_event(fields: &Fields<'_>) -> String {
     }
     subject.push('.');
     match &fields.message {
-        Some(id) if is_message_token(id) => subject.push_str(id),
-        Some(id) => {
-            subject.push('x');
-            subject.push_str(hex(&hash(id.as_bytes()), &mut [0; HASH_BYTES * 2]));
-        }
+        Some(id) => subject.push_str(&message_token(id)),
         None => subject.push_str(NONE),
     }
     subject
@@ -115,12 +115,60 @@ fn push_kind(out: &mut String, fields: &Fields<'_>) {
         (None, _, _) => &[],
     };
     let length: usize = parts.iter().map(|part| part.len()).sum();
-    let plain = |part: &&str| part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if (1..=KIND_LENGTH_MAX).contains(&length) && parts.iter().all(plain) {
+    if (1..=KIND_LENGTH_MAX).contains(&length) && parts.iter().all(|part| is_plain(part)) {
         parts.iter().for_each(|part| out.push_str(part));
     } else {
         out.push_str(OTHER);
     }
+}
+
+/// The pattern of subjects with these parts; `*` stands for any.
+#[must_use]
+pub fn pattern(kind: &str, recipient: &str, message: &str) -> String {
+    match (kind, recipient, message) {
+        ("*", "*", "*") => EVENTS_ALL.to_owned(),
+        (kind, "*", "*") => format!("mandrill.events.{kind}.>"),
+        (kind, recipient, "*") => format!("mandrill.events.{kind}.{recipient}.>"),
+        (kind, recipient, message) => format!("mandrill.events.{kind}.{recipient}.{message}"),
+    }
+}
+
+/// The pattern of all events of a person.
+#[must_use]
+pub fn events_of(recipient: RecipientHash) -> String {
+    pattern("*", &recipient.to_string(), "*")
+}
+
+/// The subject of a person's tombstones.
+#[must_use]
+pub fn of_erasure(recipient: RecipientHash) -> String {
+    format!("{ERASURE_SUBJECTS}{recipient}")
+}
+
+/// Whose tombstone is stored under this subject; nothing where it is no tombstone's.
+#[must_use]
+pub fn erased_under(subject: &str) -> Option<RecipientHash> {
+    RecipientHash::parse(subject.strip_prefix(ERASURE_SUBJECTS)?)
+}
+
+/// The token that stands for a message's id.
+#[must_use]
+pub fn message_token(id: &str) -> Cow<'_, str> {
+    if is_message_token(id) {
+        Cow::Borrowed(id)
+    } else {
+        Cow::Owned(format!("x{}", hex(&hash(id.as_bytes()), &mut [0; HASH_BYTES * 2])))
+    }
+}
+
+/// The token that events of a kind are stored under, however Mandrill spells it.
+#[must_use]
+pub fn kind_token(kind: &str) -> &str {
+    if (1..=KIND_LENGTH_MAX).contains(&kind.len()) && is_plain(kind) { kind } else { OTHER }
+}
+
+fn is_plain(part: &str) -> bool {
+    part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 fn is_message_token(id: &str) -> bool {
@@ -187,6 +235,7 @@ mod tests {
         fn a_hash_reads_back(address in ".{0,30}") {
             let hash = RecipientHash::of(&address);
             prop_assert_eq!(RecipientHash::parse(&hash.to_string()), Some(hash));
+            prop_assert_eq!(erased_under(&of_erasure(hash)), Some(hash));
             prop_assert_eq!(RecipientHash::of(&address.to_lowercase()), RecipientHash::of(&address.to_lowercase()));
         }
     }

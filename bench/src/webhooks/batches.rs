@@ -16,8 +16,8 @@ use shared::testing::http::WEBHOOK;
 use super::bare;
 use super::load::{self, Sender};
 use super::report::{median, percentile, row};
-use super::service::Service;
 use crate::process;
+use crate::service::Service;
 
 /// Events of a full batch.
 const BATCH: usize = 1000;
@@ -67,11 +67,26 @@ pub(crate) async fn run(options: Options) {
     let variables =
         [("NATS_URL", url.as_str()), ("MANDRILL_WEBHOOK_URLS", WEBHOOK.url), ("MANDRILL_WEBHOOK_KEYS", WEBHOOK.key)];
     let service = Service::start("ingest", &variables).await;
+    disk(&broker).await;
     full_batches(&options, &broker, &service).await;
     for senders in [64, 1000] {
         let singly = Service::of_this("singly", &variables).await;
         one_event_webhooks(&options, [&service, &singly], senders).await;
     }
+}
+
+/// What an acknowledgement costs here. Group commit shares it out: what it brings depends on this more than on
+/// anything in ingest.
+async fn disk(broker: &Broker) {
+    const PUBLISHES: usize = 200;
+    let client = broker.client().await;
+    let mut took = Vec::new();
+    for event in Round::new(99_999, PUBLISHES, 1).batches.iter().flatten() {
+        let started = Instant::now();
+        bare::publish(&client, event).await;
+        took.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("One publish, alone, is on this disk after {:.2} ms (median of {PUBLISHES})\n", median(took));
 }
 
 async fn full_batches(options: &Options, broker: &Broker, service: &Service) {
@@ -83,11 +98,12 @@ async fn full_batches(options: &Options, broker: &Broker, service: &Service) {
         let [a, b] = [0, 1].map(|side| Round::new((number * 2 + side) as u64, options.batches, BATCH));
         bytes = a.payload_bytes / (a.batches.len() * BATCH);
         let events = (options.batches * BATCH) as f64;
-        let (cpu_before, server_before, started) = (service.cpu(), process::cpu(broker.pid()), Instant::now());
+        let (cpu_before, server_before, started) =
+            (service.cpu(), process::Usage::of(broker.pid()).cpu, Instant::now());
         post_all(service, a.requests).await;
         let our_rate = events / started.elapsed().as_secs_f64();
         let our_cpu = (service.cpu() - cpu_before).as_secs_f64() * 1e6 / events;
-        let (server_middle, started) = (process::cpu(broker.pid()), Instant::now());
+        let (server_middle, started) = (process::Usage::of(broker.pid()).cpu, Instant::now());
         commit_all(&client, b.batches).await;
         let bare_rate = events / started.elapsed().as_secs_f64();
         if number == 0 {
@@ -98,7 +114,7 @@ async fn full_batches(options: &Options, broker: &Broker, service: &Service) {
         ratios.push(our_rate / bare_rate);
         cpu.push(our_cpu);
         server[0].push((server_middle - server_before).as_secs_f64() * 1e6 / events);
-        server[1].push((process::cpu(broker.pid()) - server_middle).as_secs_f64() * 1e6 / events);
+        server[1].push((process::Usage::of(broker.pid()).cpu - server_middle).as_secs_f64() * 1e6 / events);
     }
     let [server_ours, server_bare] = server.map(median);
     let cells =

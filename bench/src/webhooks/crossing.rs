@@ -27,11 +27,11 @@ pub(crate) async fn run() {
     for size in [1, 4, 8, 16, 32, 64, 128, 1000] {
         for at_once in [1, 2] {
             for atomic in [false, true] {
-                let (cpu, started) = (process::cpu(broker.pid()), Instant::now());
+                let (cpu, started) = (process::Usage::of(broker.pid()).cpu, Instant::now());
                 let lanes = join_all((0..at_once).map(|_| lane(&broker, size, atomic))).await;
                 let events = lanes.iter().sum::<usize>() as f64;
                 let rate = events / started.elapsed().as_secs_f64();
-                let cpu = (process::cpu(broker.pid()) - cpu).as_secs_f64() * 1e6 / events;
+                let cpu = (process::Usage::of(broker.pid()).cpu - cpu).as_secs_f64() * 1e6 / events;
                 let way = if atomic { "one batch" } else { "singly" };
                 let label = format!("{size} events, {at_once} at once, {way}");
                 row(&label, &[format!("{rate:.0} events/s"), format!("server {cpu:.1} µs")]);

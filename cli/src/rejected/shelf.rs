@@ -4,17 +4,17 @@
 
 use std::time::{Duration, SystemTime};
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{HeaderMap, ServerAddr};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use ingest::aside::{OBJECT_HEADER, REASON_HEADER};
-use shared::broker::{Broker, BrokerError, BrokerSettings};
+use shared::broker::{Broker, BrokerError, Role};
 use shared::stream;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -54,9 +54,7 @@ pub(super) struct Entry {
 pub(super) enum ShelfError {
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    #[error(
-        "no broker takes a connection at {0}: set NATS_URL to where it is, and NATS_USER and NATS_PASSWORD, NATS_CREDS or NATS_NKEY where it asks who you are"
-    )]
+    #[error("{0}")]
     Away(String),
     #[error("there is no stream {0}: ingest makes it when it starts; set STREAM_NAME where it is called otherwise")]
     NoStream(String),
@@ -72,9 +70,13 @@ pub(super) enum ShelfError {
 
 impl Shelf {
     pub(super) async fn open(settings: &Settings) -> Result<Shelf, ShelfError> {
-        let mut broker = Broker::connect("mandrill-live rejected", &settings.broker).await?;
+        let mut broker = Broker::connect(Role::Rejected, &settings.broker).await?;
         let connected = timeout(CONNECT_TIMEOUT, broker.connected()).await;
-        connected.map_err(|_| ShelfError::Away(addresses(&settings.broker)))?;
+        connected.map_err(|_| {
+            let nobody =
+                || format!("no broker answers at {}: set NATS_URL to where it is", settings.broker.nats_url.join(", "));
+            ShelfError::Away(broker.trouble().unwrap_or_else(nobody))
+        })?;
         let context = jetstream::new(broker.client().clone());
         let name = stream::rejected_name(&settings.stream.stream_name);
         let stream = context.get_stream(&name).await.map_err(|error| match error.kind() {
@@ -193,13 +195,4 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn refused(error: impl std::fmt::Display) -> ShelfError {
     ShelfError::Refused(error.to_string())
-}
-
-/// Where the broker was looked for, without what a URL may hold of a password.
-fn addresses(settings: &BrokerSettings) -> String {
-    let address = |url: &String| match url.parse::<ServerAddr>() {
-        Ok(address) => format!("{}:{}", address.host(), address.port()),
-        Err(_) => "?".to_owned(),
-    };
-    settings.nats_url.iter().map(address).collect::<Vec<_>>().join(", ")
 }

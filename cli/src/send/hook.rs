@@ -9,7 +9,7 @@ use hyper_util::client::legacy;
 use serde::Deserialize;
 use shared::synthetic::Request;
 
-use crate::client::{Client, Unusable, cause};
+use shared::client::{Client, Unusable, cause};
 
 /// Longer than any commit may take, so that the service's own answer is the one that is seen.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);

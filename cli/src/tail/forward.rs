@@ -6,8 +6,8 @@
 use hyper::Uri;
 use shared::synthetic::{Request, Signing};
 
-use crate::client::Unusable;
 use crate::send::hook::Hook;
+use shared::client::Unusable;
 
 /// Where events go.
 pub(super) struct Forward {

@@ -13,7 +13,9 @@ use hyper::{Request, Response, StatusCode, Uri, header};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::client::{Client, Unusable, cause};
+use shared::client::{Client, Unusable, cause};
+
+use crate::sign_in::SignIn;
 
 /// The stream's path.
 const PATH: &str = "/api/events/stream";
@@ -56,20 +58,21 @@ fn lost(why: impl Into<String>) -> Ended {
 pub(super) struct Source {
     client: Client,
     url: Uri,
+    sign_in: SignIn,
     answer: Option<Response<Incoming>>,
     text: Vec<u8>,
     cursor: Option<String>,
 }
 
 impl Source {
-    pub(super) fn new(service: &Uri, query: String) -> Result<Source, Unusable> {
+    pub(super) fn new(service: &Uri, query: String, sign_in: SignIn) -> Result<Source, Unusable> {
         let client = Client::new(service)?;
         let mut parts = service.clone().into_parts();
         let path = service.path().trim_end_matches('/');
         let path = PathAndQuery::try_from(format!("{path}{PATH}?{query}"));
         parts.path_and_query = Some(path.map_err(|_| Unusable::Url(service.clone()))?);
         let url = Uri::from_parts(parts).map_err(|_| Unusable::Url(service.clone()))?;
-        Ok(Source { client, url, answer: None, text: Vec::new(), cursor: None })
+        Ok(Source { client, url, sign_in, answer: None, text: Vec::new(), cursor: None })
     }
 
     /// Opens the stream, after the last event it has given out.
@@ -78,6 +81,9 @@ impl Source {
         let mut request = Request::get(self.url.clone()).header(header::ACCEPT, "text/event-stream");
         if let Some(cursor) = &self.cursor {
             request = request.header("Last-Event-ID", cursor);
+        }
+        if let Some(token) = self.sign_in.authorization().map_err(|why| Ended::Refused(why.to_string()))? {
+            request = request.header(header::AUTHORIZATION, token);
         }
         let request = request.body(Full::<Bytes>::default()).map_err(|error| Ended::Refused(error.to_string()))?;
         match timeout(CONNECT_TIMEOUT, self.client.request(request)).await {
@@ -177,7 +183,8 @@ mod tests {
     #[test]
     fn blocks_of_the_stream_are_events_notices_or_nothing() {
         let mut source =
-            Source::new(&"http://127.0.0.1:1/".parse().expect("a URI"), "event=open".to_owned()).expect("it");
+            Source::new(&"http://127.0.0.1:1/".parse().expect("a URI"), "event=open".to_owned(), SignIn::default())
+                .expect("it");
         assert_eq!(source.url.to_string(), "http://127.0.0.1:1/api/events/stream?event=open");
         let mut read = |block: &str| source.read(block);
         assert_eq!(read(":\n\n").expect("a comment"), Message::Quiet);

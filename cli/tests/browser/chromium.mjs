@@ -35,13 +35,14 @@ const fontConfiguration = `<?xml version="1.0"?>
 `;
 const package_ = join(import.meta.dirname, "node_modules", "@sparticuz", "chromium");
 
-/** Starts the browser; its close() ends it. */
-export async function launch() {
+/** Starts the browser, with more flags where a test needs them; its close() ends it. */
+export async function launch(more = []) {
+  const args = [...flags, ...more];
   const installed = process.env.CHROMIUM || onPath();
-  if (installed) return chromium.launch({ executablePath: installed, args: flags });
+  if (installed) return chromium.launch({ executablePath: installed, args });
   const folder = await unpacked();
   const env = { ...process.env, LD_LIBRARY_PATH: join(folder, "lib"), FONTCONFIG_FILE: join(folder, "fonts.conf") };
-  return chromium.launch({ executablePath: join(folder, "chromium"), args: flags, env });
+  return chromium.launch({ executablePath: join(folder, "chromium"), args, env });
 }
 
 function onPath() {

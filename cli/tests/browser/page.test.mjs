@@ -1,64 +1,45 @@
-// The page in a real browser, against a real broker and the real program: what a person sees when
-// Mandrill reports something.
+// The page in a real browser, against a real broker and the real program: what a person sees when Mandrill reports
+// something.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
+import { describe, it } from "node:test";
 
-import { launch } from "./chromium.mjs";
-import { Service, root } from "./service.mjs";
-
-const fixture = (name) => readFileSync(join(root, "shared", "fixtures", `${name}.json`), "utf8");
-
-/** JSON as Mandrill writes it. */
-const wire = (...events) => JSON.stringify(events.map((event) => (typeof event === "string" ? JSON.parse(event) : event)))
-  .replaceAll("/", "\\/");
+import { Visit, event, fixture, onStage, wire } from "./visit.mjs";
 
 describe("the live page", { timeout: 120_000 }, () => {
-  let service, browser, page;
-  const complaints = []; // of the browser's console
-  const addresses = []; // that the page asked for
+  let service, browser, visit;
 
-  before(async () => {
-    service = await Service.start();
-    browser = await launch();
-    page = await browser.newPage();
-    page.setDefaultTimeout(15_000);
-    page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
-    page.on("pageerror", (error) => complaints.push(String(error)));
-    page.on("request", (request) => addresses.push(request.url()));
-    page.on("websocket", (socket) => addresses.push(socket.url()));
-    await page.goto(service.origin);
-    await page.locator('#connection[data-state="live"]').waitFor().catch((error) => {
-      throw new Error(`${error.message}\nThe console says: ${complaints.join("\n") || "nothing"}`);
-    });
+  onStage(async (stage) => {
+    ({ service, browser } = stage);
+    // So high that all rows are in sight, and so in the document.
+    visit = await Visit.to(service, browser, { viewport: { width: 1280, height: 3000 } });
   });
 
-  after(async () => {
-    await browser?.close();
-    await service?.stop();
+  it("says how to send a first event and how to register the webhook, while there is none", async () => {
+    const empty = visit.page.locator("#empty");
+    await empty.waitFor();
+    for (const text of ["make demo", `${service.origin}/api/hook/`, "MANDRILL_WEBHOOK_URLS", "MANDRILL_WEBHOOK_KEYS"]) {
+      assert.ok((await empty.innerText()).includes(text), text);
+    }
   });
-
-  /** The row that shows this text in this column. */
-  const row = (column, text) =>
-    page.locator("#events tr[data-cursor]", { has: page.locator(`td[data-column="${column}"]`, { hasText: text }) });
-  const cell = (of, column) => of.locator(`td[data-column="${column}"]`).innerText();
 
   it("shows a signed form POST as a row and a toast", async () => {
-    const event = JSON.parse(fixture("message-hard-bounce"));
-    const toast = page.locator("#toasts .toast", { hasText: event.msg.email }).first();
+    const bounce = fixture("message-hard-bounce");
+    const toast = visit.page.locator("#toasts .toast", { hasText: bounce.msg.email }).first();
     const seen = toast.waitFor(); // before the POST: a toast goes away again
 
-    assert.deepEqual(await service.post(wire(event)), { accepted: 1, duplicates: 0, rejected: 0 });
+    assert.deepEqual(await service.post(wire(bounce)), { accepted: 1, duplicates: 0, rejected: 0 });
 
     await seen;
-    const shown = row("id", event._id);
+    const shown = visit.row("id", bounce._id);
     await shown.waitFor();
-    assert.match(await cell(shown, "event"), /hard.bounce/i);
-    assert.match(await cell(shown, "state"), /bounced/i);
-    assert.equal(await cell(shown, "email"), event.msg.email);
+    assert.equal(await visit.cell(shown, "event"), "Hard bounce");
+    assert.equal(await visit.cell(shown, "state"), "bounced");
+    assert.equal(await visit.cell(shown, "email"), bounce.msg.email);
+    assert.equal(await visit.cell(shown, "subject"), bounce.msg.subject);
+    assert.equal(await visit.cell(shown, "tags"), bounce.msg.tags.join(", "));
     assert.equal(await shown.count(), 1);
+    assert.equal(await visit.page.locator("#empty").isVisible(), false);
   });
 
   it("shows sync and inbound events, which have no id or state, and goes on", async () => {
@@ -67,37 +48,63 @@ describe("the live page", { timeout: 120_000 }, () => {
     await service.post(wire(fixture("edge-inbound-without-msg"), fixture("edge-unknown-shape"), fixture("edge-unicode")));
     await service.post(wire(fixture("message-open")));
 
-    await row("email", JSON.parse(sync).reject.email).waitFor();
-    assert.match(await cell(row("email", JSON.parse(sync).reject.email), "event"), /blacklist/i);
-    await row("email", "trusted2@example.com").waitFor();
-    await row("email", JSON.parse(fixture("inbound")).msg.email).waitFor();
-    await row("id", JSON.parse(fixture("message-open"))._id).waitFor();
+    await visit.row("email", sync.reject.email).waitFor();
+    assert.equal(await visit.cell(visit.row("email", sync.reject.email), "event"), "sync blacklist add");
+    await visit.row("email", "trusted2@example.com").waitFor();
+    await visit.row("email", fixture("inbound").msg.email).waitFor();
+    await visit.row("id", fixture("message-open")._id).waitFor();
   });
 
-  it("shows what senders wrote as text, never as a part of the page", async () => {
-    const markup = `<img src="/planted" onerror="document.title='planted'">`;
-    const event = JSON.parse(fixture("message-click"));
-    Object.assign(event.msg, { email: markup, state: markup, subject: markup });
-    await service.post(wire({ ...event, event: "x<b>y</b>", _id: "planted" }));
-
-    const shown = row("id", "planted");
-    await shown.waitFor();
-    assert.equal(await cell(shown, "email"), markup);
-    assert.equal(await page.locator("#events img, #events b, #toasts img, #toasts b").count(), 0);
-    assert.notEqual(await page.title(), "planted");
+  it("has the newest on top", async () => {
+    await service.post(wire(event("send", { _id: "older" })));
+    await service.post(wire(event("send", { _id: "newer" })));
+    await visit.row("id", "newer").waitFor();
+    assert.deepEqual((await visit.emails()).slice(0, 2), ["newer@example.com", "older@example.com"]);
   });
 
-  it("keeps what it showed over a reload", async () => {
-    const id = JSON.parse(fixture("message-hard-bounce"))._id;
-    const cursor = await row("id", id).getAttribute("data-cursor");
-    await page.reload();
-    await row("id", id).waitFor();
-    assert.equal(await row("id", id).getAttribute("data-cursor"), cursor);
+  it("groups toasts when many events come at once, names what alarms first, and is rid of them when asked", async () => {
+    const shared = visit.page.locator('#toasts .toast[data-kind="group"]');
+    await service.post(wire(...Array.from({ length: 30 }, () => event("open")), event("spam")));
+    await shared.waitFor();
+    await visit.page.locator("#toasts .toast", { hasText: /1\sComplaint · / }).waitFor();
+    assert.ok((await visit.page.locator("#toasts .toast").count()) <= 1);
+
+    await visit.press("s");
+    await visit.page.getByRole("switch", { name: "Toasts for new events" }).uncheck();
+    await visit.press("Escape");
+    await visit.page.mouse.move(640, 20); // Under the pointer, the table would rest.
+    await service.post(wire(event("open", { _id: "untoasted" })));
+    await visit.row("id", "untoasted").waitFor();
+    assert.equal(await visit.page.locator("#toasts .toast").count(), 0);
   });
 
-  it("talked to the service alone, and the console stayed empty", () => {
-    const hosts = new Set(addresses.map((address) => new URL(address)).filter((url) => url.protocol !== "data:").map((url) => url.host));
-    assert.deepEqual([...hosts], [new URL(service.origin).host]);
-    assert.deepEqual(complaints, []);
+  it("keeps what it showed, and what was set, over a reload", async () => {
+    const row = visit.row("id", fixture("message-hard-bounce")._id);
+    const cursor = await row.getAttribute("data-cursor");
+    await visit.page.reload();
+    await row.waitFor();
+    assert.equal(await row.getAttribute("data-cursor"), cursor);
+    await visit.press("s");
+    assert.equal(await visit.page.getByRole("switch", { name: "Toasts for new events" }).isChecked(), false);
+    await visit.press("Escape");
   });
+
+  it("keeps nothing of any event in the browser", async () => {
+    const stored = await visit.page.evaluate(() => JSON.stringify({ ...localStorage }) + JSON.stringify({ ...sessionStorage }) + document.cookie);
+    assert.doesNotMatch(stored, /example\.com|bounce|Subject/);
+  });
+
+  it("says when the last batch came, and that one was refused, why, and with which URLs tried", async () => {
+    await visit.page.locator("#webhook", { hasText: /Last batch/ }).waitFor();
+    assert.equal(await service.postBadly(wire(event("open"))), 401);
+    await visit.page.locator("#webhook[data-mood=bad]", { hasText: /refused.*signature/i }).waitFor();
+    await visit.press("w");
+    const dialog = visit.page.getByRole("dialog", { name: "The webhook" });
+    await dialog.getByText(/Last refusal/).waitFor();
+    assert.ok((await dialog.innerText()).includes(service.signing.MANDRILL_WEBHOOK_URLS));
+    assert.match(await dialog.innerText(), /1 × signature/);
+    await visit.press("Escape");
+  });
+
+  it("talked to the service alone, and the console stayed empty", () => visit.assertQuiet(service));
 });

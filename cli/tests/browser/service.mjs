@@ -25,14 +25,18 @@ export class Service {
   /** Variables with which `mandrill-live send` signs as this service expects it. */
   signing = { MANDRILL_WEBHOOK_KEYS: key, MANDRILL_WEBHOOK_URLS: registeredUrl };
   #folder = mkdtempSync(join(tmpdir(), "mandrill-live-browser-"));
+  #variables;
   #broker;
   #up;
 
-  static async start() {
+  /** `variables` come on top of its own; an empty one takes one of those away. */
+  static async start(variables = {}) {
     const service = new Service();
+    service.#variables = variables;
     try {
       const natsUrl = await service.#startBroker();
-      await service.#startUp(natsUrl);
+      await service.#prepare(natsUrl);
+      await service.#startUp();
     } catch (error) {
       await service.stop();
       throw error;
@@ -59,10 +63,10 @@ export class Service {
     });
   }
 
-  async #startUp(natsUrl) {
+  async #prepare(natsUrl) {
     const [http, admin] = await freePorts(2);
     this.origin = `http://127.0.0.1:${http}`;
-    this.#up = new Child("mandrill-live", program, ["up"], {
+    this.#variables = {
       ...withoutOurVariables(process.env),
       ...this.signing,
       HTTP_ADDR: `127.0.0.1:${http}`,
@@ -70,11 +74,36 @@ export class Service {
       NATS_URL: natsUrl,
       ALLOW_ANONYMOUS: "true",
       DRAIN_SECONDS: "1",
-    });
+      ...this.#variables,
+    };
+  }
+
+  async #startUp() {
+    this.#up = new Child("mandrill-live", program, ["up"], this.#variables);
     await this.#up.until("it is ready", async () => {
-      const answer = await fetch(`http://127.0.0.1:${admin}/readyz`).catch(() => undefined);
+      const answer = await fetch(`http://${this.#variables.ADMIN_ADDR}/readyz`).catch(() => undefined);
       return answer?.ok;
     });
+  }
+
+  /** Both services go without a word, and the broker stays. */
+  async kill() {
+    await this.#up.kill();
+  }
+
+  /** After `kill`, on the same ports; or instead of the running one, which ends as it should. */
+  async restart() {
+    await this.#up.stop();
+    await this.#startUp();
+  }
+
+  /** The broker stops answering, until `thaw`. */
+  freeze() {
+    this.#broker.signal("SIGSTOP");
+  }
+
+  thaw() {
+    this.#broker.signal("SIGCONT");
   }
 
   /** Posts the text of a JSON array as Mandrill does, and returns the answer's counts. */
@@ -90,8 +119,19 @@ export class Service {
     return JSON.parse(text);
   }
 
+  /** Posts what Mandrill would never sign. */
+  async postBadly(batch) {
+    const answer = await fetch(`${this.origin}/api/hook/`, {
+      method: "POST",
+      headers: { "X-Mandrill-Signature": "AAAAAAAAAAAAAAAAAAAAAAAAAAA=" },
+      body: new URLSearchParams({ mandrill_events: batch }),
+    });
+    return answer.status;
+  }
+
   /** The service before the broker, as in `make run`. */
   async stop() {
+    if (this.#broker?.pid) this.thaw();
     await this.#up?.stop();
     await this.#broker?.stop();
     rmSync(this.#folder, { recursive: true, force: true });
@@ -136,6 +176,15 @@ class Child {
     return this.pid !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
+  signal(name) {
+    this.#process.kill(name);
+  }
+
+  async kill() {
+    this.#kill();
+    await this.#ended;
+  }
+
   async stop() {
     if (this.#isRunning()) {
       this.#process.kill("SIGTERM");
@@ -164,8 +213,10 @@ async function freePorts(count) {
   return ports;
 }
 
-/** What a developer has set for `make run` must not reach the service under test. */
+/** What a developer has set for `make run` must not reach the service under test: all variables that it reads. */
 function withoutOurVariables(environment) {
-  const ours = /^(JWT|NATS|STREAM|MANDRILL|ALLOW|MAX|PUBLIC)_|^(HTTP|ADMIN)_ADDR$|^(RING|TRUSTED|LOG|DRAIN)_/;
-  return Object.fromEntries(Object.entries(environment).filter(([name]) => !ours.test(name)));
+  const example = readFileSync(join(root, ".env.example"), "utf8");
+  const ours = new Set(example.match(/^#?[A-Z_]+(?==)/gm).map((name) => name.replace("#", "")));
+  const isOurs = (name) => ours.has(name.replace(/_FILE$/, "")) || name.startsWith("OTEL_");
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !isOurs(name)));
 }

@@ -8,8 +8,9 @@
 //! hundred: this is what makes many small webhooks fast.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use shared::spans::{SpanKind, Traces};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -50,9 +51,9 @@ struct Job {
 
 impl Committer {
     /// Starts committing. `requests_max` may wait at once.
-    pub fn start(journal: impl Journal, requests_max: usize) -> Committer {
+    pub fn start(journal: impl Journal, requests_max: usize, traces: Traces) -> Committer {
         let (jobs, waiting) = mpsc::channel(requests_max);
-        tokio::spawn(run(journal, waiting));
+        tokio::spawn(run(journal, waiting, traces));
         Committer { jobs }
     }
 
@@ -81,7 +82,7 @@ struct Pace {
     took: Duration,
 }
 
-async fn run(journal: impl Journal, mut waiting: mpsc::Receiver<Job>) {
+async fn run(journal: impl Journal, mut waiting: mpsc::Receiver<Job>, traces: Traces) {
     let mut left_over = None;
     let mut pace = Pace::default();
     loop {
@@ -96,7 +97,7 @@ async fn run(journal: impl Journal, mut waiting: mpsc::Receiver<Job>) {
         left_over = gather(&mut jobs, &mut waiting, &pace).await;
         let requests = jobs.len();
         let started = Instant::now();
-        commit(&journal, jobs).await;
+        commit(&journal, jobs, &traces).await;
         pace = Pace { requests, took: started.elapsed() };
     }
 }
@@ -121,13 +122,21 @@ async fn gather(jobs: &mut Vec<Job>, waiting: &mut mpsc::Receiver<Job>, pace: &P
     None
 }
 
-async fn commit(journal: &impl Journal, jobs: Vec<Job>) {
+async fn commit(journal: &impl Journal, jobs: Vec<Job>, traces: &Traces) {
     let now = Instant::now();
     // Whoever has stopped waiting has been told to come again.
     let jobs: Vec<Job> = jobs.into_iter().filter(|job| job.deadline > now && !job.answer.is_closed()).collect();
     let Some(deadline) = jobs.iter().map(|job| job.deadline).max() else { return };
     let (messages, members) = merge(jobs);
+    let requests = messages.iter().filter_map(|message| message.traceparent.as_deref());
+    let mut span = traces.join("commit", SpanKind::Producer, requests, SystemTime::now());
     let mut fates = journal.append(&messages, deadline).await;
+    span.set("messaging.system", "nats");
+    span.set("messaging.batch.message_count", i64::try_from(messages.len()).unwrap_or(i64::MAX));
+    if fates.iter().any(Result::is_err) {
+        span.failed("not all of it is known to be stored");
+    }
+    drop(span);
     for (slots, answer) in members {
         let tally = settle(&mut fates, &slots);
         // The sender may have left meanwhile; its events are stored all the same.
@@ -231,7 +240,7 @@ mod tests {
 
     fn start() -> (Arc<Memory>, Committer) {
         let journal = Arc::new(Memory::default());
-        (Arc::clone(&journal), Committer::start(Arc::clone(&journal), 100))
+        (Arc::clone(&journal), Committer::start(Arc::clone(&journal), 100, Traces::default()))
     }
 
     #[tokio::test]
@@ -263,7 +272,7 @@ mod tests {
             Job { messages: messages(r#"[{"a":1},{"a":2}]"#), deadline, answer: answer_a },
             Job { messages: messages(r#"[{"a":2},{"a":3}]"#), deadline, answer: answer_b },
         ];
-        super::commit(&journal, jobs).await;
+        super::commit(&journal, jobs, &Traces::default()).await;
         assert_eq!(*journal.appends.lock().unwrap(), [3]);
         assert_eq!(answered_a.await.unwrap(), Ok(Tally { stored: 2, duplicates: 0 }));
         assert_eq!(answered_b.await.unwrap(), Ok(Tally { stored: 1, duplicates: 1 }));
@@ -281,7 +290,7 @@ mod tests {
         let good = messages(r#"[{"good":1}]"#);
         let jobs =
             vec![Job { messages: bad, deadline, answer: answer_a }, Job { messages: good, deadline, answer: answer_b }];
-        super::commit(&journal, jobs).await;
+        super::commit(&journal, jobs, &Traces::default()).await;
         assert_eq!(answered_a.await.unwrap(), Err(NotStored::Refused("full".to_owned())));
         assert_eq!(answered_b.await.unwrap(), Ok(Tally { stored: 1, duplicates: 0 }));
     }

@@ -80,6 +80,22 @@ async fn the_public_test_key_is_good_for_an_empty_batch_only() {
 }
 
 #[tokio::test]
+async fn two_signatures_are_none() {
+    let broker = Broker::start().await;
+    let ingest = Ingest::start(signed(&broker)).await;
+    let (body, right) = WEBHOOK.sign(&batch("s", 1));
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    for other in [right.as_str(), "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", ""] {
+        for [first, second] in [[right.as_str(), other], [other, &right]] {
+            let headers = [form, ("X-Mandrill-Signature", first), ("X-Mandrill-Signature", second)];
+            let answer = http::send(ingest.address, "POST", "/api/hook/", &headers, body.as_bytes()).await;
+            is_problem(&answer, 401, "signature");
+        }
+    }
+    assert_eq!(events(&broker).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_real_batch_waits_at_mandrill_while_no_key_is_configured() {
     let broker = Broker::start().await;
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -164,8 +180,10 @@ async fn other_methods_paths_and_types_are_refused_with_what_is_right() {
     for method in ["GET", "PUT", "DELETE", "PATCH"] {
         let answer = http::send(ingest.address, method, "/api/hook/", &[], b"").await;
         is_problem(&answer, 405, "method");
-        assert_eq!(answer.header("allow"), Some("HEAD, POST"));
+        assert_eq!(answer.header("allow"), Some("HEAD, OPTIONS, POST"));
     }
+    let options = http::send(ingest.address, "OPTIONS", "/api/hook", &[], b"").await;
+    assert_eq!((options.status, options.header("allow")), (204, Some("HEAD, OPTIONS, POST")));
     for path in ["/", "/api", "/api/hook//", "/api/hook/x", "/API/hook"] {
         is_problem(&http::send(ingest.address, "POST", path, &[FORM], b"a=1").await, 404, "not-found");
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use shared::settings::Environment;
+use shared::stream::StreamError;
 use shared::testing::broker::Broker;
 use shared::testing::http::WEBHOOK;
 use shared::testing::{soon, until};
@@ -67,4 +68,48 @@ async fn a_lost_leader_costs_time_and_no_event() {
     stored.sort_unstable();
     stored.dedup();
     assert_eq!(stored.len(), 150 + 60 * 20, "nothing is stored twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_frozen_does_not_describe_the_stream_as_it_was_before() {
+    let cluster = Broker::cluster().await;
+    let ingest = Ingest::start(environment(&cluster)).await;
+    counts(&ingest.post_until_taken(&batch("before", 10)).await);
+    let old = leader(&cluster, 0).await;
+    let asks = jetstream::new(cluster[old].client().await);
+    assert_eq!(shared::stream::info(&asks, "MANDRILL").await.expect("the stream").state.last_sequence, 10);
+    cluster[old].freeze();
+    let other = (old + 1) % 3;
+    until("another one leads", async || leader(&cluster, other).await != old).await;
+    counts(&ingest.post_until_taken(&batch("after", 10)).await);
+    // It is asked while it is frozen, and answers before it has heard anything.
+    let asked = tokio::spawn(async move { shared::stream::info(&asks, "MANDRILL").await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    cluster[old].thaw();
+    match soon("an answer", asked).await.expect("no panic") {
+        Ok(info) => assert_eq!(info.state.last_sequence, 20),
+        Err(error) => assert!(error.is_passing(), "{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_knows_of_no_leader_does_not_describe_the_stream() {
+    let mut cluster = Broker::cluster().await;
+    let ingest = Ingest::start(environment(&cluster)).await;
+    counts(&ingest.post_until_taken(&batch("before", 10)).await);
+    let left = (leader(&cluster, 0).await + 1) % 3;
+    let asks = jetstream::new(cluster[left].client().await);
+    assert_eq!(shared::stream::info(&asks, "MANDRILL").await.expect("the stream").state.last_sequence, 10);
+    cluster[(left + 1) % 3].kill();
+    cluster[(left + 2) % 3].kill();
+    // Once it has noticed, it answers from its own copy all the same.
+    until("it answers without a leader", async || {
+        let answer = asks.get_stream("MANDRILL").await.ok().map(|stream| stream.cached_info().clone());
+        answer.and_then(|info| info.cluster).is_some_and(|cluster| cluster.leader.is_none_or(|name| name.is_empty()))
+    })
+    .await;
+    let info = shared::stream::info(&asks, "MANDRILL").await;
+    assert!(matches!(info, Err(StreamError::Deposed(_) | StreamError::Away(_))), "{info:?}");
+    let counts = shared::stream::counts(&asks, "MANDRILL", "mandrill.events.>").await;
+    assert!(matches!(counts, Err(StreamError::Deposed(_) | StreamError::Away(_))), "{counts:?}");
 }

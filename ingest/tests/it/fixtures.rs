@@ -37,6 +37,10 @@ async fn every_signed_request_is_answered_as_expected() {
         let rejected_before = stored(&broker, "MANDRILL_REJECTED").await.len();
         let answer = http::send(ingest.address, "POST", "/api/hook/", &headers, vector.body.as_bytes()).await;
         let rejected = stored(&broker, "MANDRILL_REJECTED").await.len() - rejected_before;
+        // Whatever it says, a browser that is made to post here can make nothing of it.
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{}", vector.name);
+        let policy = Some("default-src 'none'; frame-ancestors 'none'");
+        assert_eq!(answer.header("content-security-policy"), policy, "{}", vector.name);
         match vector.expect.as_str() {
             "accept" => {
                 let (accepted, duplicates, unusable) = counts(&answer);

@@ -104,9 +104,14 @@ pub async fn stored(broker: &Broker, stream: &str) -> Vec<Stored> {
     if left == 0 {
         return Vec::new();
     }
-    let consumer =
-        stream.create_consumer(consumer::pull::OrderedConfig { ..Default::default() }).await.expect("a consumer");
-    let mut messages = consumer.messages().await.expect("messages");
+    // A cluster that lost a server may have a leader for the stream and none yet for what makes consumers.
+    let mut made = None;
+    until("a consumer is made", async || {
+        made = stream.create_consumer(consumer::pull::OrderedConfig::default()).await.ok();
+        made.is_some()
+    })
+    .await;
+    let mut messages = made.expect("a consumer").messages().await.expect("messages");
     let mut all = Vec::new();
     while left > 0 {
         let message = soon("a stored message", messages.next()).await.expect("a message").expect("a message");

@@ -11,5 +11,7 @@ mod fixtures;
 mod harness;
 mod large;
 mod limits;
+mod origins;
+mod program;
 mod stream;
 mod telemetry;

@@ -5,6 +5,7 @@ use std::process::Command;
 use futures_util::StreamExt;
 use shared::testing::broker::Broker;
 use shared::testing::http::{self, WEBHOOK};
+use shared::testing::log::Log;
 use shared::testing::process::Process;
 use shared::testing::soon;
 
@@ -107,9 +108,8 @@ async fn the_admin_listener_has_its_own_paths_only() {
 #[tokio::test]
 async fn no_log_line_holds_a_key_a_signature_an_address_or_content() {
     let mut broker = Broker::start().await;
-    let path = std::env::temp_dir().join(format!("mandrill-live-log-{}", std::process::id()));
     let mut command = Command::new(env!("CARGO_BIN_EXE_ingest"));
-    command.stderr(std::fs::File::create(&path).expect("a file"));
+    let log = Log::of(&mut command);
     let own = http::Webhook { url: "https://user:passw0rd@hooks.example.com/api/hook/", ..WEBHOOK };
     let other = http::Webhook { key: "an0ther-key", ..own };
     let url = broker.url();
@@ -138,12 +138,50 @@ async fn no_log_line_holds_a_key_a_signature_an_address_or_content() {
     broker.kill();
     own.post(process.address, r#"[{"event":"confidential"}]"#).await;
     drop(process);
-    let log = std::fs::read_to_string(&path).expect("the log");
-    std::fs::remove_file(path).expect("removed");
+    let log = log.text();
     for told in ["signature is missing or wrong", "put aside", "was not stored", "refusal=\"form\""] {
         assert!(log.contains(told), "{told}\nin {log}");
     }
     for secret in secrets {
         assert!(!log.contains(&secret), "{secret}\nin {log}");
     }
+}
+
+/// What would end a line and begin another, or move a terminal's cursor, as far as HTTP lets it through.
+const FORGED: &str = "\\n2026-01-01T00:00:00.000000Z ERROR ingest: forged\u{9b}2J";
+
+#[tokio::test]
+async fn no_sender_writes_a_line_of_the_log() {
+    let broker = Broker::start().await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ingest"));
+    let log = Log::of(&mut command);
+    let url = broker.url();
+    let variables = [
+        ("NATS_URL", url.as_str()),
+        ("MANDRILL_WEBHOOK_URLS", WEBHOOK.url),
+        ("MANDRILL_WEBHOOK_KEYS", WEBHOOK.key),
+        ("RUST_LOG", "info,ingest=trace,shared=trace"),
+    ];
+    let process = Process::start(command, &variables).await;
+    let path = "/api/hook/?%0A2026-01-01T00:00:00.000000Z%20ERROR%20ingest:%20forged%1B[2J";
+    let headers = [
+        ("Host", FORGED),
+        ("X-Forwarded-Proto", FORGED),
+        ("X-Mandrill-Signature", FORGED),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+    ];
+    for path in [path, "/api/hook/", "/%0Aforged"] {
+        http::send(process.address, "POST", path, &headers, b"mandrill_events=[]").await;
+        http::send(process.address, "POST", path, &headers[1..], b"mandrill_events=[]").await;
+    }
+    http::send(process.address, FORGED, "/", &[], b"").await;
+    let forged = "\n2026-01-01T00:00:00.000000Z ERROR ingest: forged\u{1b}[2J\u{9b}2J";
+    let element = serde_json::json!(forged).to_string();
+    let event = serde_json::json!({"event": forged, "_id": forged, "msg": {"email": forged}}).to_string();
+    for batch in [format!("[{element},{event}]"), forged.to_owned(), format!("[{{\"event\":\"{forged}\"}}]")] {
+        WEBHOOK.post(process.address, &batch).await;
+    }
+    drop(process);
+    assert!(log.text().contains("signature is missing or wrong") && log.text().contains("put aside"), "{}", log.text());
+    log.is_the_services_own();
 }

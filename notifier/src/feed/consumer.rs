@@ -44,6 +44,29 @@ impl Consumer {
         stream: &str,
         from: DeliverPolicy,
     ) -> Result<Consumer, Fault> {
+        let config = push::Config { deliver_policy: from, ..push::Config::default() };
+        Consumer::make(client, context, stream, config).await
+    }
+
+    /// Makes one of the newest message of each subject there is under a pattern.
+    pub(super) async fn of_newest(
+        client: &Client,
+        context: &jetstream::Context,
+        stream: &str,
+        pattern: &str,
+    ) -> Result<Consumer, Fault> {
+        let (deliver_policy, filter_subject) = (DeliverPolicy::LastPerSubject, pattern.to_owned());
+        let config = push::Config { deliver_policy, filter_subject, ..push::Config::default() };
+        Consumer::make(client, context, stream, config).await
+    }
+
+    /// `config` says what is read; how is the same for all.
+    async fn make(
+        client: &Client,
+        context: &jetstream::Context,
+        stream: &str,
+        config: push::Config,
+    ) -> Result<Consumer, Fault> {
         // A subject of its own: one that a wildcard subscription covers is delivered nothing.
         let deliver_subject = client.new_inbox();
         let messages = client.subscribe(deliver_subject.clone()).await.map_err(|_| Fault::Closed)?;
@@ -51,7 +74,6 @@ impl Consumer {
             name: Some(format!("notifier-{}", nuid())),
             description: Some("mandrill-live: one notifier's feed".to_owned()),
             deliver_subject,
-            deliver_policy: from,
             ack_policy: AckPolicy::None,
             replay_policy: ReplayPolicy::Instant,
             flow_control: true,
@@ -59,7 +81,7 @@ impl Consumer {
             inactive_threshold: ABANDONED_AFTER,
             memory_storage: true,
             num_replicas: 1,
-            ..push::Config::default()
+            ..config
         };
         let made = context.create_consumer_on_stream(config, stream).await?;
         let info = made.cached_info();

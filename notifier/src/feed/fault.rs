@@ -27,6 +27,9 @@ pub(crate) enum Fault {
     /// The last event that was read is now another one.
     #[error("the stream was restored to an earlier state")]
     Rewritten,
+    /// The consumer is on a server that has not caught up.
+    #[error("a server of the cluster is behind its leader")]
+    Behind,
     /// The broker does not answer in time.
     #[error("the broker does not answer")]
     NoAnswer,
@@ -48,6 +51,7 @@ impl Fault {
             Fault::Missed => "missed",
             Fault::Stalled => "stalled",
             Fault::Rewritten => "rewritten",
+            Fault::Behind => "behind",
             Fault::NoAnswer => "no_answer",
             Fault::Stream(_) => "stream",
             Fault::Consumer(_) => "consumer",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::admin::Readiness;
+use shared::broker::Broker;
 use tokio::sync::watch;
 
 use crate::log::{FeedState, Log};
@@ -14,15 +15,27 @@ use crate::log::{FeedState, Log};
 /// The part of readiness the feed answers for.
 const READINESS: &str = "feed";
 
-/// Turns the feed's state into readiness, as long as there is one.
-pub(crate) async fn watch(log: Arc<Log>, readiness: Readiness, stall_max: Duration) {
+/// Turns the feed's state into readiness, as long as there is one. What is wrong with the connection is said
+/// with it. Not ready from the call on, so that no probe comes first.
+pub(crate) fn watch(
+    log: Arc<Log>,
+    broker: Broker,
+    readiness: Readiness,
+    stall_max: Duration,
+) -> impl Future<Output = ()> {
+    readiness.not_ready(READINESS, "starting");
+    follow(log, broker, readiness, stall_max)
+}
+
+async fn follow(log: Arc<Log>, mut broker: Broker, readiness: Readiness, stall_max: Duration) {
     let mut feed = log.feed();
     loop {
         let state = *feed.borrow_and_update();
         let change = match state {
             FeedState::Starting => {
-                readiness.not_ready(READINESS, "the ring is not filled yet: waiting for the broker and its stream");
-                changed(&mut feed).await
+                let waiting = "the ring is not filled yet: waiting for the broker and its stream".to_owned();
+                readiness.not_ready(READINESS, broker.trouble().unwrap_or(waiting));
+                tokio::select! { change = changed(&mut feed) => change, () = broker.changed() => Some(()) }
             }
             FeedState::Live => {
                 readiness.ready(READINESS);
@@ -31,7 +44,8 @@ pub(crate) async fn watch(log: Arc<Log>, readiness: Readiness, stall_max: Durati
             FeedState::Stalled { .. } => match tokio::time::timeout(stall_max, ended(&mut feed)).await {
                 Ok(change) => change,
                 Err(_) => {
-                    readiness.not_ready(READINESS, format!("nothing heard from the broker for {stall_max:?}"));
+                    let silent = format!("nothing heard from the broker for {stall_max:?}");
+                    readiness.not_ready(READINESS, broker.trouble().unwrap_or(silent));
                     ended(&mut feed).await
                 }
             },

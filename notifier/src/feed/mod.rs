@@ -10,6 +10,7 @@ mod fault;
 pub(crate) mod health;
 mod message;
 mod plan;
+pub(crate) mod tombstones;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,11 +19,13 @@ use std::time::{Duration, SystemTime};
 use async_nats::jetstream;
 use shared::broker::Broker;
 use shared::cursor::Epoch;
-use shared::stream;
+use shared::spans::{SpanKind, Traces};
+use shared::{stream, subject};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::chunk::{ChunkBuilder, Place};
+use crate::chunk::{Chunk, ChunkBuilder, Place};
+use crate::erased::{Erased, Tombstone};
 use crate::log::Log;
 use crate::metrics::FeedMetrics;
 use crate::ring::Ring;
@@ -36,8 +39,8 @@ use plan::{Plan, Position};
 pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// The subjects of events begin so; the stream also holds tombstones.
-const EVENT_SUBJECTS: &str = "mandrill.events.";
+/// The trace of the request that stored an event.
+const TRACEPARENT: &str = "traceparent";
 
 /// Reads the stream into the log.
 pub(crate) struct Feed {
@@ -47,6 +50,9 @@ pub(crate) struct Feed {
     log: Arc<Log>,
     ring_bytes: usize,
     metrics: FeedMetrics,
+    traces: Traces,
+    /// The traces of the events about to be delivered; empty where none are made.
+    traced: Vec<String>,
     /// How far was read; nothing before the ring is filled.
     read: Option<Position>,
     /// The last fault that was logged, so that a lasting one is not logged five times a second.
@@ -54,9 +60,16 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(broker: Broker, stream: String, log: Arc<Log>, ring_bytes: usize, metrics: FeedMetrics) -> Feed {
+    pub(crate) fn new(
+        broker: Broker,
+        stream: String,
+        log: Arc<Log>,
+        ring_bytes: usize,
+        metrics: FeedMetrics,
+        traces: Traces,
+    ) -> Feed {
         let context = consumer::context(broker.client(), OPEN_TIMEOUT);
-        Feed { broker, context, stream, log, ring_bytes, metrics, read: None, logged: None }
+        Feed { broker, context, stream, log, ring_bytes, metrics, traces, traced: Vec::new(), read: None, logged: None }
     }
 
     /// Reads until `stop`.
@@ -95,29 +108,55 @@ impl Feed {
         self.broker.connected().await;
         self.broker.mark_seen();
         let (epoch, plan, mut consumer) = timeout(OPEN_TIMEOUT, self.open()).await.map_err(|_| Fault::NoAnswer)??;
+        // Those erased before its first message; where it goes on, it knows them.
+        let erased = match plan {
+            Plan::Fill { .. } | Plan::Anew { .. } => Some(self.erased_before(epoch, consumer.starts_after()).await?),
+            Plan::Continue { .. } | Plan::Lost { .. } => None,
+        };
         if let Plan::Fill { .. } = plan {
-            self.fill(epoch, &mut consumer).await?;
+            self.fill(epoch, &mut consumer, erased).await?;
+        } else {
+            self.begin_after(epoch, &plan, &consumer, erased);
         }
-        self.begin(epoch, &plan, &consumer);
+        self.stands();
         loop {
             let next = tokio::select! {
                 next = consumer.next() => next?,
                 () = self.broker.changed() => return Err(Fault::Connection),
             };
             let mut batch = ChunkBuilder::new(epoch);
-            let fault = self.collect(&mut batch, next, &mut consumer).await.err();
+            let since = SystemTime::now();
+            let (tombstone, fault) = match self.collect(&mut batch, next, &mut consumer).await {
+                Ok(tombstone) => (tombstone, None),
+                Err(fault) => (None, Some(fault)),
+            };
+            let span = self.traces.join("deliver", SpanKind::Consumer, self.traced.iter().map(String::as_str), since);
+            self.traced.clear();
             // What arrived before a fault is as good as ever: it must not be read twice.
-            if let Some(chunk) = batch.take() {
-                self.metrics.read(&chunk);
-                self.log.change(|ring| {
-                    ring.push(chunk);
-                    self.metrics.ring(ring);
-                });
-            }
+            self.publish(batch.take());
+            tombstone.into_iter().for_each(|tombstone| self.log.erase(tombstone));
+            // Every worker has been told: what a slow session adds is its own.
+            drop(span);
             if let Some(fault) = fault {
                 return Err(fault);
             }
         }
+    }
+
+    /// Shares what was read, also where none of it is an event: queries wait for the stream's last sequence.
+    fn publish(&self, chunk: Option<Chunk>) {
+        let heard = self.read.map_or(Place::default(), |read| read.place);
+        if chunk.is_none() && self.log.read(|ring| ring.head().sequence) >= Some(heard.sequence) {
+            return;
+        }
+        self.log.change(|ring| {
+            if let Some(chunk) = chunk {
+                self.metrics.read(&chunk);
+                ring.push(chunk);
+            }
+            ring.heard(heard);
+            self.metrics.ring(ring);
+        });
     }
 
     async fn open(&self) -> Result<(Epoch, Plan, Consumer), Fault> {
@@ -129,17 +168,28 @@ impl Feed {
         Ok((epoch, plan, consumer))
     }
 
+    async fn erased_before(&self, epoch: Epoch, start: u64) -> Result<Erased, Fault> {
+        let read = tombstones::read(self.broker.client(), &self.context, &self.stream, start);
+        let mut erased = Erased::nobody(epoch);
+        read.await?.iter().for_each(|read| erased.add(read.tombstone));
+        Ok(erased)
+    }
+
     /// Fills a ring of its own, which nobody reads before it has caught up with the stream.
-    async fn fill(&mut self, epoch: Epoch, consumer: &mut Consumer) -> Result<(), Fault> {
+    async fn fill(&mut self, epoch: Epoch, consumer: &mut Consumer, erased: Option<Erased>) -> Result<(), Fault> {
         let start = Place { sequence: consumer.starts_after(), stored_ms: 0 };
         let mut ring = Ring::new(epoch, start, self.ring_bytes);
-        let mut left = consumer.pending();
+        erased.into_iter().for_each(|erased| ring.remember(erased));
+        let (mut left, mut heard) = (consumer.pending(), start);
         let mut batch = ChunkBuilder::new(epoch);
         while left > 0 {
             match consumer.next().await? {
                 Next::Stored(stored) => {
-                    left = stored.delivery.pending;
-                    add(&mut batch, &stored);
+                    (left, heard) = (stored.delivery.pending, stored.delivery.place);
+                    if let Some(tombstone) = add(&mut batch, &stored) {
+                        batch.take().into_iter().for_each(|chunk| ring.push(chunk));
+                        ring.erase(tombstone);
+                    }
                 }
                 // It has nothing more: what was pending has been purged meanwhile.
                 Next::Idle => left = 0,
@@ -149,66 +199,94 @@ impl Feed {
                 batch.take().into_iter().for_each(|chunk| ring.push(chunk));
             }
         }
+        ring.heard(heard);
         self.read = Some(Position { epoch, place: ring.head() });
         self.metrics.ring(&ring);
         self.log.open(ring);
         Ok(())
     }
 
-    /// The consumer stands: says so, and what was lost.
-    fn begin(&mut self, epoch: Epoch, plan: &Plan, consumer: &Consumer) {
-        if let Some(reason) = plan.gap() {
-            let start = Place { sequence: consumer.starts_after(), stored_ms: 0 };
-            tracing::warn!(?reason, "events were lost to this replica: every session that reads on is told");
-            self.log.change(|ring| ring.gap(reason, epoch, start));
-            self.read = Some(Position { epoch, place: start });
-        }
+    /// Goes on in a ring that is read already: says what was lost.
+    fn begin_after(&mut self, epoch: Epoch, plan: &Plan, consumer: &Consumer, erased: Option<Erased>) {
+        let Some(reason) = plan.gap() else { return };
+        let start = Place { sequence: consumer.starts_after(), stored_ms: 0 };
+        tracing::warn!(?reason, "events were lost to this replica: every session that reads on is told");
+        self.log.change(|ring| {
+            ring.gap(reason, epoch, start);
+            erased.into_iter().for_each(|erased| ring.remember(erased));
+        });
+        self.read = Some(Position { epoch, place: start });
+    }
+
+    /// The consumer stands: says so.
+    fn stands(&mut self) {
         self.logged = None;
         self.log.live();
         self.metrics.live();
         tracing::info!(stream = self.stream, "the feed is live");
     }
 
-    /// Takes a message and all that have arrived behind it, up to a chunk's size.
-    async fn collect(&mut self, batch: &mut ChunkBuilder, first: Next, consumer: &mut Consumer) -> Result<(), Fault> {
+    /// Takes a message and all that have arrived behind it, up to a chunk's size or a tombstone.
+    async fn collect(
+        &mut self,
+        batch: &mut ChunkBuilder,
+        first: Next,
+        consumer: &mut Consumer,
+    ) -> Result<Option<Tombstone>, Fault> {
         let mut next = Some(first);
         while let Some(received) = next {
-            if let Next::Stored(stored) = received {
-                self.accept(batch, &stored)?;
+            if let Next::Stored(stored) = received
+                && let Some(tombstone) = self.accept(batch, &stored)?
+            {
+                return Ok(Some(tombstone));
             }
             if batch.is_full() {
                 break;
             }
             next = consumer.arrived().await?;
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn accept(&mut self, batch: &mut ChunkBuilder, stored: &Stored) -> Result<(), Fault> {
+    fn accept(&mut self, batch: &mut ChunkBuilder, stored: &Stored) -> Result<Option<Tombstone>, Fault> {
         let place = stored.delivery.place;
         if let Some(read) = &mut self.read {
             if place.sequence == read.place.sequence {
                 let known = read.place.stored_ms;
-                return if known == 0 || known == place.stored_ms { Ok(()) } else { Err(Fault::Rewritten) };
+                return if known == 0 || known == place.stored_ms { Ok(None) } else { Err(Fault::Rewritten) };
             }
             if place.sequence < read.place.sequence {
-                return Ok(());
+                return Ok(None);
             }
             read.place = place;
         }
-        add(batch, stored);
-        Ok(())
+        if self.traces.are_made() {
+            let traceparent = stored.message.headers.as_ref().and_then(|headers| headers.get(TRACEPARENT));
+            // Events of one request stand side by side: it is kept once.
+            if let Some(text) = traceparent.map(|value| value.as_str())
+                && self.traced.last().is_none_or(|last| last != text)
+            {
+                self.traced.push(text.to_owned());
+            }
+        }
+        Ok(add(batch, stored))
     }
 }
 
-fn add(batch: &mut ChunkBuilder, stored: &Stored) {
-    if !stored.message.subject.starts_with(EVENT_SUBJECTS) {
-        return;
+/// Takes a message in: an event into the batch, a tombstone to be dealt with.
+fn add(batch: &mut ChunkBuilder, stored: &Stored) -> Option<Tombstone> {
+    let (place, message) = (stored.delivery.place, &stored.message);
+    if message.subject.starts_with(subject::EVENT_SUBJECTS) {
+        if let Err(reason) = batch.push(place, &message.payload) {
+            tracing::error!(sequence = place.sequence, %reason, "a stored message is not an event and is left out");
+        }
+        return None;
     }
-    let place = stored.delivery.place;
-    if let Err(reason) = batch.push(place, &stored.message.payload) {
-        tracing::error!(sequence = place.sequence, %reason, "a stored message is not an event and is left out");
+    let read = tombstones::of(&message.subject, &message.payload, place);
+    if read.is_none() {
+        tracing::error!(sequence = place.sequence, "a stored message is neither an event nor a tombstone");
     }
+    read.map(|read| read.tombstone)
 }
 
 fn now_ms() -> u64 {

@@ -4,29 +4,43 @@
 //! events. Pure. Values under one name are alternatives, different names must all hold.
 
 pub(crate) mod index;
+pub(crate) mod subjects;
 
 use std::collections::BTreeMap;
 
+use shared::commas;
+
 use crate::labels::{Label, Labels, Name};
+use subjects::Subjects;
 
 /// Values a filter may hold, all names together: each is a place in every worker's index.
 pub(crate) const VALUES_MAX: usize = 256;
 
+/// What may be filtered by.
+pub(crate) const NAMES: &str = "event, email, sender, tag, subaccount, template, message or metadata.KEY";
+
 /// A filter that holds for some events. No filter at all is no [`Filter`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Filter {
-    /// For each name, what may stand under it; sorted from the most to the least selective.
-    groups: Box<[Box<[Label]>]>,
+    /// What must all hold; sorted from the most to the least selective.
+    groups: Box<[Group]>,
+    /// Where all events it holds for are stored.
+    subjects: Subjects,
+}
+
+/// What may stand under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Group {
+    commonness: u8,
+    labels: Box<[Label]>,
 }
 
 /// Why a filter cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidFilter {
-    #[error(
-        "{0:?} is no name to filter by: take event, email, sender, tag, subaccount, template, message or metadata.KEY"
-    )]
+    #[error("{0:?} is no name to filter by: take {NAMES}")]
     Name(String),
-    #[error("{0} has an empty value")]
+    #[error("{0:?} has an empty value")]
     Empty(String),
     #[error("more than {VALUES_MAX} values")]
     TooMany,
@@ -38,13 +52,14 @@ pub(crate) enum InvalidFilter {
 #[derive(Debug, Default)]
 pub(crate) struct FilterBuilder {
     wanted: BTreeMap<Name, Vec<Label>>,
+    subjects: Subjects,
     values: usize,
 }
 
 impl FilterBuilder {
     /// Adds the values of one parameter, comma-separated.
     pub(crate) fn parameter(&mut self, name: &str, values: &str) -> Result<(), InvalidFilter> {
-        values.split(',').try_for_each(|value| self.value(name, value))
+        commas::values(values).try_for_each(|value| self.value(name, &value))
     }
 
     /// Adds one value.
@@ -58,6 +73,7 @@ impl FilterBuilder {
             return Err(InvalidFilter::TooMany);
         }
         let label = Label::wanted(&parsed, value);
+        self.subjects.add(&parsed, value);
         self.wanted.entry(parsed).or_default().push(label);
         Ok(())
     }
@@ -71,6 +87,8 @@ impl FilterBuilder {
         for (name, values) in asked {
             let values = match values {
                 Value::String(_) => std::slice::from_ref(values),
+                // No alternative at all would be forgotten, and everything would pass.
+                Value::Array(values) if values.is_empty() => return Err(InvalidFilter::Empty(name.clone())),
                 Value::Array(values) => values,
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Err(InvalidFilter::Shape),
             };
@@ -83,15 +101,13 @@ impl FilterBuilder {
 
     /// The filter, where anything was asked for.
     pub(crate) fn build(self) -> Option<Filter> {
-        let mut groups: Vec<(u8, Box<[Label]>)> = Vec::with_capacity(self.wanted.len());
-        for (name, mut labels) in self.wanted {
+        let groups = self.wanted.into_iter().map(|(name, mut labels)| {
             labels.sort_unstable();
             labels.dedup();
-            groups.push((commonness(&name), labels.into_boxed_slice()));
-        }
-        groups.sort_by_key(|(commonness, labels)| (*commonness, labels.len()));
-        let groups: Box<[_]> = groups.into_iter().map(|(_, labels)| labels).collect();
-        (!groups.is_empty()).then_some(Filter { groups })
+            Group { commonness: commonness(&name), labels: labels.into_boxed_slice() }
+        });
+        let groups: Vec<Group> = groups.collect();
+        (!groups.is_empty()).then(|| Filter::of(groups, self.subjects))
     }
 }
 
@@ -110,14 +126,40 @@ fn commonness(name: &Name) -> u8 {
 }
 
 impl Filter {
+    fn of(mut groups: Vec<Group>, subjects: Subjects) -> Filter {
+        groups.sort_by_key(|group| (group.commonness, group.labels.len()));
+        Filter { groups: groups.into_boxed_slice(), subjects }
+    }
+
+    /// Holds for the events that both hold for, also where both ask for values of one name.
+    pub(crate) fn and(&self, other: &Filter) -> Filter {
+        let groups = self.groups.iter().chain(&other.groups).cloned().collect();
+        Filter::of(groups, self.subjects.and(&other.subjects))
+    }
+
     /// Whether it holds for an event.
     pub(crate) fn holds(&self, labels: &Labels) -> bool {
-        self.groups.iter().all(|group| group.iter().any(|label| labels.contains(*label)))
+        self.groups.iter().all(|group| group.labels.iter().any(|label| labels.contains(*label)))
+    }
+
+    /// Where all events it holds for are stored, and others perhaps.
+    pub(crate) fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// Whether it holds for every event that has this label.
+    pub(crate) fn covers(&self, label: Label) -> bool {
+        self.groups.iter().all(|group| group.labels.contains(&label))
+    }
+
+    /// Whether this label is one of those it asks for.
+    pub(crate) fn names(&self, label: Label) -> bool {
+        self.groups.iter().any(|group| group.labels.contains(&label))
     }
 
     /// The labels one of which every event it holds for has, as few events as may be.
     fn keys(&self) -> &[Label] {
-        self.groups.first().map_or(&[], |group| group)
+        self.groups.first().map_or(&[], |group| &group.labels)
     }
 }
 
@@ -140,12 +182,14 @@ pub(crate) mod tests {
 
     #[test]
     fn values_of_a_name_are_alternatives_and_names_must_all_hold() {
-        let labels = Labels::of(&fields(r#"{"event":"open","msg":{"email":"a@example.com","tags":["x","y"]}}"#));
+        let labels = Labels::of(&fields(r#"{"event":"open","msg":{"email":"a@example.com","tags":["x","y,z"]}}"#));
         let check = |pairs: &[(&str, &str)], holds: bool| assert_eq!(filter(pairs).holds(&labels), holds, "{pairs:?}");
         check(&[("event", "open")], true);
         check(&[("event", "click,open")], true);
         check(&[("event", "click"), ("event", "open")], true);
-        check(&[("event", "open"), ("tag", "z,y")], true);
+        check(&[("event", "open"), ("tag", "z,x")], true);
+        check(&[("tag", "y,z")], false);
+        check(&[("tag", r"w,y\,z")], true);
         check(&[("event", "open"), ("tag", "z")], false);
         check(&[("email", "A@example.com"), ("tag", "x")], true);
         check(&[("sender", "a@example.com")], false);
@@ -214,6 +258,19 @@ pub(crate) mod tests {
         #[test]
         fn agrees_with_a_naive_model(asked in asked(), event in event()) {
             prop_assert_eq!(built(&asked).holds(&labels(&event)), model(&asked, &event));
+        }
+
+        #[test]
+        fn two_filters_together_hold_where_both_do(one in asked(), other in asked(), event in event()) {
+            let both = built(&one).and(&built(&other));
+            prop_assert_eq!(both.holds(&labels(&event)), model(&one, &event) && model(&other, &event));
+        }
+
+        #[test]
+        fn a_filter_that_covers_a_person_holds_for_all_their_events(asked in asked(), event in event()) {
+            let email = &event[1].1;
+            let covers = built(&asked).covers(Label::wanted(&Name::Email, email));
+            prop_assert_eq!(covers, asked.iter().all(|(name, _)| name == "email") && model(&asked, &event));
         }
     }
 }

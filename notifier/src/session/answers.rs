@@ -15,7 +15,9 @@ use tokio::time::{Instant, timeout};
 
 use super::inbound::{Fragments, Inbound, ReadEnd, Reader};
 use super::{Session, State};
-use crate::control::{self, Asked, Control};
+use crate::access::Scope;
+use crate::control::{self, Asked, Control, Token};
+use crate::error::Refusal;
 use crate::filter::FilterBuilder;
 use crate::frame::{self, Opcode};
 
@@ -56,7 +58,8 @@ impl Session {
         }
     }
 
-    fn answer(&self, inbound: Inbound) -> Result<(), ReadEnd> {
+    /// Answers what a client has sent, but for a token: that is judged first.
+    fn answer(&self, inbound: Inbound) -> Result<Option<Token>, ReadEnd> {
         let mut state = self.state();
         state.awaited = false;
         if !state.allows_another(Instant::now()) {
@@ -64,14 +67,13 @@ impl Session {
         }
         if state.ending.is_some() {
             // Only the client's farewell matters now.
-            return if matches!(inbound, Inbound::Close(_)) { Err(ReadEnd::Idle) } else { Ok(()) };
+            return if matches!(inbound, Inbound::Close(_)) { Err(ReadEnd::Idle) } else { Ok(None) };
         }
         match inbound {
-            Inbound::Text(text) if state.control => {
-                if let Err(detail) = self.obey(&mut state, &text) {
-                    self.say(&mut state, &Control::Error { detail }.frame());
-                }
-            }
+            Inbound::Text(text) if state.control => match self.obey(&mut state, &text) {
+                Ok(token) => return Ok(token),
+                Err(detail) => self.say(&mut state, &Control::Error { detail }.frame()),
+            },
             // Clients of the plain form have nothing to say; the original took any text.
             Inbound::Text(_) | Inbound::Pong => {}
             Inbound::Ping(payload) => {
@@ -87,17 +89,50 @@ impl Session {
                 self.take_over(&mut state);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Does what a client of the subprotocol asks.
-    fn obey(&self, state: &mut State, text: &str) -> Result<(), String> {
-        let Asked::Filter(asked) = control::read(text)?;
+    /// Does what a client of the subprotocol asks; hands back a token it has sent.
+    fn obey(&self, state: &mut State, text: &str) -> Result<Option<Token>, String> {
+        let asked = match control::read(text)? {
+            Asked::Filter(asked) => asked,
+            Asked::Token { token } => return Ok(Some(token)),
+        };
         let builder = FilterBuilder::from_json(&asked).map_err(|error| error.to_string())?;
+        state.asked = builder.build().map(Arc::new);
+        state.change.get_or_insert_default().filter = true;
         // What is written already went by the old filter; its own task answers at the place of the change.
-        state.asked = Some(builder.build().map(Arc::new));
         self.take_over(state);
-        Ok(())
+        Ok(None)
+    }
+
+    /// Goes on with a newer token, where it is good and of the same user. Otherwise the session keeps the one
+    /// it has, and its end.
+    async fn renew(self: &Arc<Session>, token: Token) {
+        let judged = self.engine.gate.know(&token.0).await.map_err(Refusal::detail);
+        let mut state = self.state();
+        let renewed = judged.and_then(|access| match access.ends_ms() {
+            // Sessions are counted by their users.
+            _ if access.user() != state.access.user() => {
+                Err("the token is of another subject: open another session with it".to_owned())
+            }
+            _ if !access.may(Scope::Read) => Err(Refusal::Scope(Scope::Read).detail()),
+            Some(ends_ms) => Ok((access, ends_ms)),
+            None => Err(Refusal::NoTokensHere.detail()),
+        });
+        match renewed {
+            Ok((access, ends_ms)) => {
+                let before = std::mem::replace(&mut state.access, access.clone());
+                state.change.get_or_insert_default().token = Some(ends_ms);
+                self.take_over(&mut state);
+                drop(state);
+                self.engine.curfew.remove(self, &before);
+                self.engine.curfew.add(self, &access);
+                // Its key may have been withdrawn while it was judged.
+                self.end_unless_allowed();
+            }
+            Err(detail) => self.say(&mut state, &Control::Error { detail }.frame()),
+        }
     }
 }
 
@@ -109,7 +144,11 @@ pub(super) fn read(session: &Arc<Session>, unread: Bytes, message: Fragments) ->
         loop {
             let end = match timeout(FRAME_TIMEOUT, reader.next()).await {
                 Ok(Ok(inbound)) => match session.answer(inbound) {
-                    Ok(()) => continue,
+                    Ok(None) => continue,
+                    Ok(Some(token)) => {
+                        session.renew(token).await;
+                        continue;
+                    }
                     Err(end) => end,
                 },
                 Ok(Err(end)) => end,

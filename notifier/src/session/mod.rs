@@ -9,6 +9,8 @@
 
 mod answers;
 pub(crate) mod inbound;
+#[cfg(any(test, feature = "invariants"))]
+pub(crate) mod invariants;
 pub(crate) mod outbox;
 mod pace;
 mod state;
@@ -23,12 +25,15 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::access::Access;
 use crate::chunk::{Chunk, Wanted};
 use crate::control::{Control, Recovered};
 use crate::engine::Engine;
+use crate::erased::Erasure;
 use crate::filter::Filter;
 use crate::frame;
 use crate::log::FeedState;
+use crate::ring::Ring;
 use crate::walk::Walk;
 use crate::worker::{Command, write_runs};
 pub(crate) use state::Held;
@@ -52,7 +57,9 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) walk: Walk,
-    pub(crate) filter: Option<Arc<Filter>>,
+    /// The filter it asks for.
+    pub(crate) asked: Option<Arc<Filter>>,
+    pub(crate) access: Access,
     /// Whether it takes control frames.
     pub(crate) control: bool,
 }
@@ -62,8 +69,8 @@ pub(crate) struct Opening {
 pub(crate) enum Delivered {
     /// The socket took all.
     All,
-    /// It took some: its own task writes the rest.
-    Part,
+    /// It took some, or waits with some, of so many of the chunks: its own task writes the rest.
+    Part(usize),
     /// It is not this worker's any more, or gone.
     Nothing,
 }
@@ -134,7 +141,7 @@ impl Session {
                 return Delivered::Nothing;
             }
         };
-        for (at, wanted) in wanted {
+        for (count, (at, wanted)) in wanted.iter().enumerate() {
             let bytes = wanted.bytes();
             if written < bytes {
                 if let Some(chunk) = chunks.get(*at) {
@@ -144,7 +151,7 @@ impl Session {
                 }
                 state.take_back();
                 self.wake.notify_one();
-                return Delivered::Part;
+                return Delivered::Part(count + 1);
             }
             written -= bytes;
         }
@@ -153,6 +160,28 @@ impl Session {
             state.sent(last.sequence);
         }
         Delivered::All
+    }
+
+    /// A worker has met an erasure: tells the client, and goes on with the item `next`.
+    pub(crate) fn tell_erased(&self, held: Held, next: u64, erasure: &Erasure) {
+        let mut state = self.state();
+        if state.held != held || state.holder != Holder::Worker {
+            return;
+        }
+        state.walk.passed(next, erasure.tombstone.place);
+        if let Some(frame) = state.word_of(erasure) {
+            self.say(&mut state, &frame);
+        }
+    }
+
+    /// Lets go of frames that wait for the socket, where they are of people whose events were erased.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state();
+        let forget = |ring: &Ring| {
+            let erased = ring.erased();
+            state.outbox.forget(|chunk, entry| erased.covers_waiting(chunk.epoch(), entry.recipient, entry.place));
+        };
+        self.engine.log.read(forget);
     }
 
     /// Says hello, and what is to be known at once.
@@ -233,6 +262,18 @@ impl Session {
     pub(crate) fn is_over(&self) -> bool {
         let state = self.state();
         state.ending.is_some() || state.gone
+    }
+
+    /// As whom it is here now.
+    pub(crate) fn access(&self) -> Access {
+        self.state().access.clone()
+    }
+
+    /// Ends it where its token has ended or its token's key was withdrawn.
+    pub(crate) fn end_unless_allowed(&self) {
+        if !self.engine.gate.allows(&self.access()) {
+            self.end(Close::Unauthorized);
+        }
     }
 
     /// Tells the client to move, where it can be told; says whether it could.

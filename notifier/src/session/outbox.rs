@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, Entry};
 
 /// Pieces given to one write: the kernel takes more, but beyond a few dozen nothing is gained.
 pub(crate) const PIECES_MAX: usize = 64;
@@ -69,6 +69,20 @@ impl Outbox {
         }
         self.control.extend_from_slice(frame);
         Ok(())
+    }
+
+    /// Drops the events for which `is_gone` holds, but for one that was begun.
+    pub(crate) fn forget(&mut self, is_gone: impl Fn(&Chunk, &Entry) -> bool) {
+        let Some(chunk) = self.chunk.clone() else { return };
+        let runs = self.runs.iter().flat_map(|run| chunk.rest_of(run, |entry| is_gone(&chunk, entry)).runs);
+        let runs: VecDeque<Range<u32>> = runs.collect();
+        if runs == self.runs {
+            return;
+        }
+        self.runs = runs;
+        if self.runs.is_empty() {
+            self.chunk = None;
+        }
     }
 
     /// Drops all events that were not begun, and waiting control frames, and ends with this frame.
@@ -219,6 +233,22 @@ mod tests {
         }
         let kinds: Vec<u8> = frames(&out).iter().map(|(first, _)| *first).collect();
         assert_eq!(kinds, [0x81, 0x88]);
+    }
+
+    #[test]
+    fn what_is_erased_is_dropped_but_for_a_frame_that_has_begun() {
+        for begun in [0, 5] {
+            let (chunk, mut outbox, mut out) = (chunk(6), Outbox::default(), Vec::new());
+            outbox.load(Arc::clone(&chunk), [chunk.range_of(0), chunk.range_of(2), chunk.range_of(3)]);
+            write(&mut outbox, begun, &mut out);
+            outbox.forget(|_, entry| entry.place.sequence % 2 == 1);
+            while !outbox.is_empty() {
+                write(&mut outbox, 7, &mut out);
+            }
+            let left: Vec<u8> = frames(&out).iter().map(|(_, text)| text[text.len() - 2]).collect();
+            assert_eq!(left, if begun > 0 { vec![b'1', b'4'] } else { vec![b'4'] });
+            assert!(outbox.chunk.is_none());
+        }
     }
 
     #[test]

@@ -1,43 +1,40 @@
-//! How fast a session has to take what it is sent, and for how long it may not.
+//! For how long a session may be slow, and the wait for its socket.
 //!
-//! **Owns** the windows in which a session that is behind is measured, and the wait for its socket.
+//! **Owns** the account of what a session that is behind takes, and of how long its last frame may take.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use shared::pace::{Least, Pace};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-
-use crate::engine::Limits;
 
 /// How much a session that is behind has taken lately.
 #[derive(Debug, Default)]
 pub(super) struct Lag {
-    window_start: Option<Instant>,
-    taken: usize,
+    pace: Pace,
     ending_since: Option<Instant>,
 }
 
 impl Lag {
+    /// Its socket took some bytes.
     pub(super) fn took(&mut self, bytes: usize) {
-        self.taken += bytes;
+        self.pace.took(bytes, std::time::Instant::now());
     }
 
-    pub(super) fn window_start(&mut self) -> Instant {
-        *self.window_start.get_or_insert_with(Instant::now)
+    /// Its socket takes nothing now; returns when to look at it again.
+    pub(super) fn blocked(&mut self, least: &Least) -> Instant {
+        self.pace.blocked(std::time::Instant::now(), least).into()
+    }
+
+    /// Whether it has been waited for long enough, and took too little.
+    pub(super) fn is_too_slow(&mut self, least: &Least) -> bool {
+        self.pace.is_too_slow(std::time::Instant::now(), least)
     }
 
     pub(super) fn ending_since(&mut self) -> Instant {
         *self.ending_since.get_or_insert_with(Instant::now)
-    }
-
-    /// At the end of a window: whether too little was taken in it. Begins the next.
-    pub(super) fn is_too_slow(&mut self, limits: &Limits) -> bool {
-        let least = limits.min_rate_bytes as f64 * limits.lag_timeout.as_secs_f64();
-        let taken = std::mem::take(&mut self.taken);
-        self.window_start = None;
-        (taken as f64) < least
     }
 }
 

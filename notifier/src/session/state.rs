@@ -5,11 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use shared::close::Close;
 use tokio::time::Instant;
 
 use super::Opening;
 use super::outbox::Outbox;
+use crate::access::Access;
+use crate::control::Control;
+use crate::erased::Erasure;
 use crate::filter::Filter;
 use crate::log::FeedState;
 use crate::walk::Walk;
@@ -36,8 +40,11 @@ pub(super) struct State {
     pub(super) outbox: Outbox,
     pub(super) walk: Walk,
     pub(super) filter: Option<Arc<Filter>>,
-    /// The filter the client asked for, until all of the old one's events are written.
-    pub(super) asked: Option<Option<Arc<Filter>>>,
+    /// The filter the client asks for. What it sees passes this and its token's.
+    pub(super) asked: Option<Arc<Filter>>,
+    pub(super) access: Access,
+    /// What is to hold next, once all of the old filter's events are written.
+    pub(super) change: Option<Box<Change>>,
     /// Whether the client takes control frames.
     pub(super) control: bool,
     pub(super) holder: Holder,
@@ -60,6 +67,16 @@ pub(super) struct State {
     heard: (Option<Instant>, u16),
 }
 
+/// What a client's messages have changed, and which answers it is owed for that: one of each kind, however
+/// often it asks.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// It has asked for another filter.
+    pub(super) filter: bool,
+    /// It has sent a newer token, which ends then.
+    pub(super) token: Option<u64>,
+}
+
 /// Messages a client may send in a window; pings count. A client has little to say, and each costs a turn.
 const MESSAGES_A_WINDOW: u16 = 200;
 const WINDOW: Duration = Duration::from_secs(10);
@@ -70,8 +87,10 @@ impl State {
             told: opening.walk.cursor().sequence,
             outbox: Outbox::default(),
             walk: opening.walk,
-            filter: opening.filter,
-            asked: None,
+            filter: opening.access.narrow(opening.asked.as_ref()),
+            asked: opening.asked,
+            access: opening.access,
+            change: None,
             control: opening.control,
             holder: Holder::Task,
             held: Held(0),
@@ -99,6 +118,12 @@ impl State {
             Some(_) | None => (*since, *count) = (Some(now), 1),
         }
         *count <= MESSAGES_A_WINDOW
+    }
+
+    /// What the client is told of an erasure, where it takes control frames and may know of the person.
+    pub(super) fn word_of(&self, erasure: &Erasure) -> Option<BytesMut> {
+        let may_be_told = self.control && erasure.may_be_told(self.access.filter().map(|filter| &**filter));
+        may_be_told.then(|| Control::Erased { recipient: erasure.tombstone.recipient }.frame())
     }
 
     /// Events up to here were sent, or wait in the outbox.

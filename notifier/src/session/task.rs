@@ -22,10 +22,10 @@ use super::answers::{Glance, finished, read};
 use super::inbound::{Fragments, ReadEnd};
 use super::outbox::{Outbox, PIECES_MAX};
 use super::pace::{Lag, Waited, wait, waited};
-use super::{Holder, Session};
+use super::{Holder, Session, State};
 use crate::control::Control;
 use crate::frame;
-use crate::store::StoreError;
+use crate::store::Busy;
 use crate::walk::{Request, Step, Stretch};
 use crate::worker::{Command, Joining};
 
@@ -33,8 +33,6 @@ use crate::worker::{Command, Joining};
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Writes in a row before other sessions of the same thread get their turn.
 const WRITES_A_TURN_MAX: usize = 16;
-/// Where the broker does not answer a session that catches up.
-const CATCHUP_PAUSE: Duration = Duration::from_millis(500);
 /// After how long to come again where too many catch up.
 const BUSY_RETRY_SECONDS: u16 = 5;
 
@@ -55,7 +53,7 @@ enum Turn {
     Gone,
 }
 
-type Catching = Pin<Box<dyn Future<Output = Result<Arc<Stretch>, StoreError>> + Send>>;
+type Catching = Pin<Box<dyn Future<Output = Result<Arc<Stretch>, Busy>> + Send>>;
 
 /// Runs a session to its end; `unread` is what came with the handshake. Says why it ended, where a close
 /// frame did.
@@ -88,7 +86,7 @@ async fn serve(session: &Arc<Session>, unread: Bytes) -> End {
     let mut catching: Option<Catching> = None;
     let mut lag = Lag::default();
     loop {
-        let turn = if catching.is_some() { session.flush() } else { session.turn(&mut lag) };
+        let turn = if catching.is_some() { session.flush(&mut lag) } else { session.turn(&mut lag) };
         match turn {
             Turn::Ended(close) => return End { close: Some(close), heard: true },
             Turn::Gone => return End::gone(),
@@ -124,7 +122,7 @@ async fn serve(session: &Arc<Session>, unread: Bytes) -> End {
                 Waited::Writable => {}
                 Waited::Gone => return End::gone(),
                 Waited::TimeIsUp if session.is_over() => return End { close: session.ending(), heard: false },
-                Waited::TimeIsUp if lag.is_too_slow(&session.engine.limits) => session.end(Close::TooSlow),
+                Waited::TimeIsUp if lag.is_too_slow(&session.engine.limits.least) => session.end(Close::TooSlow),
                 Waited::TimeIsUp => {}
             },
             stretch = caught_up(&mut catching) => {
@@ -140,6 +138,13 @@ impl Session {
     /// Writes until the socket is full or the head is reached, where a worker takes over.
     fn turn(self: &Arc<Session>, lag: &mut Lag) -> Turn {
         let mut state = self.state();
+        let turn = self.write_on(&mut state, lag);
+        // Nobody knows how long what comes next will take.
+        state.walk.let_go();
+        turn
+    }
+
+    fn write_on(self: &Arc<Session>, state: &mut State, lag: &mut Lag) -> Turn {
         if state.gone {
             return Turn::Gone;
         }
@@ -151,11 +156,14 @@ impl Session {
                 if let Some(close) = state.ending {
                     return Turn::Ended(close);
                 }
-                let state = &mut *state;
-                if let Some(filter) = state.asked.take() {
-                    state.filter = filter;
-                    // The outbox is empty: there is room.
-                    let _ = state.outbox.control(&Control::Filter { at: state.walk.cursor() }.frame());
+                if let Some(change) = state.change.take() {
+                    state.filter = state.access.narrow(state.asked.as_ref());
+                    let filter = change.filter.then(|| Control::Filter { at: state.walk.cursor() });
+                    let token = change.token.map(|expires_at| Control::Token { expires_at });
+                    for answer in token.into_iter().chain(filter) {
+                        // The outbox is empty: there is room.
+                        let _ = state.outbox.control(&answer.frame());
+                    }
                     continue;
                 }
                 let step = self.engine.log.read(|ring| state.walk.step(ring, state.filter.as_deref()));
@@ -177,11 +185,18 @@ impl Session {
                         // The outbox is empty: there is room.
                         let _ = state.outbox.control(&Control::gap(&gap).frame());
                     }
+                    Step::Erased(erasure) => {
+                        if let Some(frame) = state.word_of(&erasure) {
+                            // The outbox is empty: there is room.
+                            let _ = state.outbox.control(&frame);
+                        }
+                    }
                     // A client that knows no gap frame must not be left with a silent one.
                     Step::Gap(_) => self.end_now(state, Close::TooSlow),
                 }
             }
             match write_once(&self.stream, &mut state.outbox) {
+                Ok(0) => {}
                 Ok(written) => lag.took(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Blocked,
                 Err(_) => return Turn::Gone,
@@ -191,11 +206,11 @@ impl Session {
     }
 
     /// Writes what is in the outbox only: what comes next is being read from the stream.
-    fn flush(&self) -> Turn {
+    fn flush(&self, lag: &mut Lag) -> Turn {
         let mut state = self.state();
         while !state.gone && !state.outbox.is_empty() {
             match write_once(&self.stream, &mut state.outbox) {
-                Ok(_) => {}
+                Ok(written) => lag.took(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Blocked,
                 Err(_) => return Turn::Gone,
             }
@@ -207,7 +222,7 @@ impl Session {
         }
     }
 
-    fn join(self: &Arc<Session>, state: &mut super::State) -> Turn {
+    fn join(self: &Arc<Session>, state: &mut State) -> Turn {
         if let (Some(handle), Some(next)) = (self.engine.workers.get(self.worker), state.walk.next_index()) {
             state.holder = Holder::Joining;
             let (held, filter) = (state.held, state.filter.clone());
@@ -216,7 +231,7 @@ impl Session {
         Turn::Held
     }
 
-    fn supply(&self, stretch: Result<Arc<Stretch>, StoreError>) {
+    fn supply(&self, stretch: Result<Arc<Stretch>, Busy>) {
         let mut state = self.state();
         match stretch {
             Ok(stretch) => match state.walk.supply(stretch) {
@@ -227,9 +242,7 @@ impl Session {
                 Some(_) => self.end_now(&mut state, Close::TooSlow),
                 None => {}
             },
-            Err(StoreError::Busy) => self.end_now(&mut state, Close::NoRoom { retry_seconds: BUSY_RETRY_SECONDS }),
-            // The broker is away or in an election: the session waits, as those at the head do.
-            Err(StoreError::Away | StoreError::Stream(_)) => {}
+            Err(Busy) => self.end_now(&mut state, Close::NoRoom { retry_seconds: BUSY_RETRY_SECONDS }),
         }
     }
 
@@ -238,7 +251,7 @@ impl Session {
         if self.is_over() {
             return Some(lag.ending_since() + CLOSE_TIMEOUT);
         }
-        blocked.then(|| lag.window_start() + self.engine.limits.lag_timeout)
+        blocked.then(|| lag.blocked(&self.engine.limits.least))
     }
 }
 
@@ -246,11 +259,7 @@ fn catch_up(session: &Arc<Session>, request: Request) -> Catching {
     let engine = Arc::clone(&session.engine);
     Box::pin(async move {
         let _counted = engine.metrics.catching_up();
-        let stretch = engine.store.stretch(request).await;
-        if matches!(stretch, Err(StoreError::Away | StoreError::Stream(_))) {
-            tokio::time::sleep(CATCHUP_PAUSE).await;
-        }
-        stretch
+        engine.store.stretch(request).await
     })
 }
 
@@ -284,7 +293,7 @@ async fn linger(stream: &TcpStream) {
     .await;
 }
 
-async fn caught_up(catching: &mut Option<Catching>) -> Result<Arc<Stretch>, StoreError> {
+async fn caught_up(catching: &mut Option<Catching>) -> Result<Arc<Stretch>, Busy> {
     match catching {
         Some(catching) => catching.as_mut().await,
         None => std::future::pending().await,

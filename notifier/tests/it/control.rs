@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use shared::cursor::Cursor;
 use shared::testing::broker::Broker;
+use shared::testing::proxy::{Proxy, Weather};
 
 use crate::support::client::{Frame, PONG, TEXT};
-use crate::support::{Client, Gate, Service, Writer, events, expect, expect_silence, parts};
+use crate::support::{Client, Service, Writer, events, expect, expect_silence, parts};
 
 const PATH: &str = "/ws/email/";
 
@@ -61,19 +62,19 @@ async fn a_quiet_filtered_session_learns_how_far_it_has_come_and_resumes_there()
 async fn a_loss_is_a_gap_frame_and_the_session_goes_on() {
     let broker = Broker::start().await;
     let writer = Writer::new(&broker).await;
-    let gate = Gate::before(&broker).await;
-    let service = Service::with(&broker, &[("NATS_URL", &gate.url())]).await;
+    let wire = Proxy::before(broker.address()).await;
+    let service = Service::with(&broker, &[("NATS_URL", &format!("nats://{}", wire.address()))]).await;
     let (mut client, _) = Client::control(service.http, PATH).await;
     let all = events(30);
     writer.store_all(&all[..10]).await;
     expect(&mut client, &all[..10]).await;
-    gate.shut();
+    wire.set(Weather::Cut);
     writer.store_all(&all[10..20]).await;
     writer.context().get_stream("MANDRILL").await.expect("the stream").purge().await.expect("purged");
     let stalled = client.json().await;
     assert_eq!((&stalled["_control"], &stalled["feed"]), (&"status".into(), &"stalled".into()));
     assert!(stalled["since"].as_u64().is_some_and(|since| since > 1_700_000_000_000));
-    gate.open();
+    wire.set(Weather::Clear);
     let mut told = [client.json().await, client.json().await];
     told.sort_by_key(|frame| frame["_control"].to_string());
     assert_eq!((&told[0]["_control"], &told[0]["reason"]), (&"gap".into(), &"retention".into()));

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use shared::testing::broker::Broker;
+use shared::testing::proxy::{Proxy, Weather};
 use shared::testing::until;
 
-use crate::support::{Gate, Service, Writer, events, expect, expect_silence};
+use crate::support::{Service, Writer, events, expect, expect_silence};
 
 #[tokio::test]
 async fn a_broker_that_is_killed_and_comes_back_loses_and_repeats_nothing() {
@@ -147,17 +148,17 @@ async fn a_user_who_may_not_answer_flow_control_still_gets_every_event() {
 async fn events_dropped_while_the_broker_was_out_of_reach_are_a_gap() {
     let broker = Broker::start().await;
     let writer = Writer::new(&broker).await;
-    let gate = Gate::before(&broker).await;
-    let service = Service::with(&broker, &[("NATS_URL", &gate.url())]).await;
+    let wire = Proxy::before(broker.address()).await;
+    let service = Service::with(&broker, &[("NATS_URL", &format!("nats://{}", wire.address()))]).await;
     let mut client = service.session().await;
     let all = events(30);
     writer.store_all(&all[..10]).await;
     expect(&mut client, &all[..10]).await;
-    gate.shut();
+    wire.set(Weather::Cut);
     writer.store_all(&all[10..20]).await;
     let stream = writer.context().get_stream("MANDRILL").await.expect("the stream");
     stream.purge().await.expect("purged");
-    gate.open();
+    wire.set(Weather::Clear);
     assert_eq!(client.closed().await.0, 4408);
     let mut next = service.session().await;
     writer.store_all(&all[20..]).await;

@@ -19,7 +19,7 @@ async fn what_is_not_there_is_404_and_a_wrong_method_405() {
     assert_eq!((missing.status, missing.header("content-type")), (404, Some("application/problem+json")));
     assert_eq!(missing.json()["status"], 404);
     let method = send(service.http, "POST", "/ws/email/", &[], b"").await;
-    assert_eq!((method.status, method.header("allow")), (405, Some("GET")));
+    assert_eq!((method.status, method.header("allow")), (405, Some("GET, OPTIONS")));
     assert_eq!(send(service.http, "DELETE", "/no/such/thing", &[], b"").await.status, 404);
 }
 
@@ -71,4 +71,29 @@ async fn one_session_more_than_there_may_be_is_told_when_to_come_again() {
     assert_eq!(browser.closed().await.0, 1013);
     first.leave().await;
     service.session().await;
+}
+
+#[tokio::test]
+async fn a_path_says_what_it_may_be_asked_with_and_head_leaves_out_the_body_only() {
+    let (_broker, service) = service(&[]).await;
+    for path in ["/api/status", "/api/status/"] {
+        let options = send(service.http, "OPTIONS", path, &[], b"").await;
+        assert_eq!((options.status, options.header("allow")), (204, Some("GET, HEAD, OPTIONS")));
+        let head = send(service.http, "HEAD", path, &[], b"").await;
+        assert_eq!((head.status, head.header("content-type")), (200, Some("application/json")));
+        let length: usize = head.header("content-length").expect("a length").parse().expect("a number");
+        assert!(length > 2 && head.body.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_takes_no_parameters_and_answers_with_json_cannot_be_asked_for_more() {
+    let (_broker, service) = service(&[]).await;
+    for path in ["/api/status", "/api/me"] {
+        let unknown = get(service.http, &format!("{path}?colour=red")).await;
+        assert_eq!((unknown.status, &unknown.json()["parameter"]), (400, &"colour".into()), "{path}");
+        let other = send(service.http, "GET", path, &[("Accept", "text/html")], b"").await;
+        assert_eq!((other.status, &other.json()["type"]), (406, &"urn:mandrill-live:problem:not-acceptable".into()));
+        assert_eq!(get(service.http, path).await.status, 200, "{path}");
+    }
 }

@@ -36,8 +36,9 @@ async fn a_session_that_stops_reading_delays_nobody_and_is_closed_in_time() {
 async fn a_slow_session_that_reads_on_gets_everything_also_when_the_ring_has_passed_it() {
     let broker = Broker::start().await;
     let writer = Writer::new(&broker).await;
-    let service = Service::with(&broker, &[("RING_BYTES", "1MiB"), ("MIN_RATE_BYTES", "1KiB")]).await;
-    let mut slow = service.session().await;
+    // It reads nothing until all is stored, however long that takes.
+    let service = Service::with(&broker, &[("RING_BYTES", "1MiB"), ("LAG_TIMEOUT", "5m")]).await;
+    let mut slow = Client::narrow(service.http, "/ws/email/").await;
     let all = events(6000);
     writer.store_all(&all).await;
     for group in all.chunks(500) {

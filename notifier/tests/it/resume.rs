@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use shared::cursor::Cursor;
 use shared::testing::broker::Broker;
+use shared::testing::proxy::{Proxy, Weather};
 use shared::testing::soon;
 
+use crate::support::client::Frame;
 use crate::support::{Client, Service, V1, Writer, events, expect, expect_silence, parts};
 
 /// Reads these events and returns the last one's cursor.
@@ -166,6 +168,46 @@ async fn a_replica_that_lags_behind_the_client_is_waited_for() {
     let never = Cursor { sequence: cursor.sequence + 1000, ..cursor };
     let (_, hello) = Client::control(service.http, &since(&never)).await;
     assert_eq!((&hello["recovered"], &hello["reason"]), (&false.into(), &"epoch".into()));
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_hear_the_broker_takes_no_cursor_for_one_of_another_stream() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let wire = Proxy::before(broker.address()).await;
+    let url = format!("nats://{}", wire.address());
+    let behind = Service::with(&broker, &[("LAG_TIMEOUT", "1s"), ("NATS_URL", &url)]).await;
+    let service = Service::start(&broker).await;
+    let all = events(20);
+    let mut client = service.session().await;
+    wire.set(Weather::Cut);
+    writer.store_all(&all[..10]).await;
+    let cursor = read(&mut client, &all[..10]).await;
+    // The one that comes back is sent on, whatever it speaks.
+    for headers in [&[V1][..], &[]] {
+        let mut told = Client::connect(behind.http, &since(&cursor), headers).await;
+        assert_eq!(told.closed().await.0, 1013);
+    }
+    wire.set(Weather::Clear);
+    let (mut client, hello) = soon("it hears the broker again", async {
+        loop {
+            let mut client = Client::connect(behind.http, &since(&cursor), &[V1]).await;
+            if let Frame::Text(hello) = client.next().await {
+                return (client, hello);
+            }
+        }
+    })
+    .await;
+    assert!(hello.contains(r#""recovered":true"#), "{hello}");
+    writer.store_all(&all[10..]).await;
+    let mut texts = Vec::new();
+    while texts.len() < 10 {
+        let text = client.text().await;
+        if !text.contains("_control") {
+            texts.push(parts(&text).2);
+        }
+    }
+    assert_eq!(texts, all[10..]);
 }
 
 #[tokio::test]

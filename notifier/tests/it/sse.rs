@@ -1,10 +1,12 @@
 //! `GET /api/events/stream`, `GET /api/status`, and who may call them.
 
+use std::time::Duration;
+
 use shared::testing::broker::Broker;
 use shared::testing::http::{get, request, send};
 use shared::testing::{soon, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::support::{EventStream, Message, Service, Writer, events, expect, parts};
@@ -185,6 +187,27 @@ async fn a_stream_that_is_not_read_delays_nobody_and_is_cut_in_time() {
     read(&mut stream, &more).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_which_a_few_bytes_are_taken_now_and_then_is_cut_in_time() {
+    let (_broker, writer, service) = service(&[("LAG_TIMEOUT", "3s"), ("RING_BYTES", "2MiB")]).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(8 << 10).expect("a small buffer");
+    let mut trickling = socket.connect(service.http).await.expect("connected");
+    trickling.write_all(&request("GET", "/api/events/stream", &[], b"")).await.expect("sent");
+    until("its stream is open", async || service.sessions("sse").await == 1).await;
+    let all: Vec<String> = (0..400).map(|n| format!(r#"{{"n":{n},"fill":"{}"}}"#, "x".repeat(20_000))).collect();
+    writer.store_all(&all).await;
+    let trickle = tokio::spawn(async move {
+        // Some kilobytes a second, less than MIN_RATE_BYTES.
+        let mut some = [0; 200];
+        while matches!(trickling.read(&mut some).await, Ok(count) if count > 0) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    until("it is cut", async || service.sessions("sse").await == 0).await;
+    trickle.abort();
+}
+
 #[tokio::test]
 async fn the_status_tells_what_is_kept_and_what_ingest_reports() {
     let (broker, writer, service) = service(&[]).await;
@@ -217,10 +240,10 @@ async fn pages_of_allowed_sites_may_call_the_api_and_others_may_not() {
     let allowed = call("GET", "https://app.example.com").await;
     assert_eq!(allowed.status, 200);
     assert_eq!(allowed.header("access-control-allow-origin"), Some("https://app.example.com"));
-    assert_eq!(allowed.header("access-control-expose-headers"), Some("Retry-After"));
+    assert_eq!(allowed.header("access-control-expose-headers"), Some("Retry-After, WWW-Authenticate"));
     assert_eq!(allowed.header("vary"), Some("Origin"));
     let preflight = call("OPTIONS", "https://app.example.com").await;
-    assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (204, Some("GET, HEAD")));
+    assert_eq!((preflight.status, preflight.header("access-control-allow-methods")), (204, Some("GET, HEAD, OPTIONS")));
     for method in ["GET", "OPTIONS"] {
         let foreign = call(method, "https://evil.example.net").await;
         assert!(matches!(foreign.status, 403 | 405), "{method}: {}", foreign.status);

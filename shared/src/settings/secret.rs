@@ -29,6 +29,21 @@ impl<T> Secret<T> {
     }
 }
 
+impl<T: Value + Clone + Send + 'static> Secret<T> {
+    /// The secret as its file has it now, where it stands in one.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or used. Says which, and never what is in it.
+    pub async fn read_again(&self) -> Result<T, String> {
+        let Some(file) = self.file.clone() else { return Ok(self.value.clone()) };
+        let read = move || {
+            let text = read(&file)?;
+            T::parse(&text).map_err(|_| format!("the file {} does not hold a {}", file.display(), T::KIND))
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
+    }
+}
+
 impl<T: Value + PartialEq + Send + Sync + 'static> Secret<T> {
     /// The secret now and, where it stands in a file, whenever that file has changed. A file that cannot
     /// be read or used leaves the last good value in force and says so in the log.

@@ -28,7 +28,6 @@ impl Request {
     /// One batch of these events, each the text of a JSON object, byte for byte.
     #[must_use]
     pub fn new<E: AsRef<str>>(events: &[E], signing: Option<Signing<'_>>) -> Request {
-        const FIELD: &str = "mandrill_events";
         let length = events.iter().map(|event| event.as_ref().len() + 1).sum::<usize>();
         let mut batch = String::with_capacity(length + 2);
         batch.push('[');
@@ -39,8 +38,15 @@ impl Request {
             batch.push_str(event.as_ref());
         }
         batch.push(']');
+        Request::of_batch(&batch, signing)
+    }
+
+    /// One of a batch's text, whatever that is.
+    #[must_use]
+    pub fn of_batch(batch: &str, signing: Option<Signing<'_>>) -> Request {
+        const FIELD: &str = "mandrill_events";
         let mut body = String::new();
-        encode_pair(&mut body, FIELD, &batch);
+        encode_pair(&mut body, FIELD, batch);
         let signature = signing.map(|with| sign(with.key, with.url, &[(FIELD.as_bytes(), batch.as_bytes())]));
         Request { body, signature }
     }

@@ -1,7 +1,7 @@
 //! A real `nats-server` on a free port with a folder of its own, as production runs it: fsync before
 //! every acknowledgement. It can be killed, frozen and started again, and is gone with its handle.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -10,8 +10,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::broker::{Broker as Connection, BrokerSettings};
+use super::port;
+use crate::broker::{Broker as Connection, BrokerSettings, Role};
 use crate::settings::{Environment, Mistakes, Settings};
+
+/// The users that the manifests bring, as they bring them.
+const ACCOUNTS: &str = include_str!("../../../k8s/components/nats/accounts.conf");
+const USERS: [&str; 7] = ["ingest", "notifier", "setup", "erase", "rejected", "backup", "system"];
 
 /// One server.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub struct Broker {
     folder: TempDir,
     port: u16,
     process: Option<Child>,
+    /// What whoever connects has to set beside its URL.
+    variables: Vec<(String, String)>,
 }
 
 impl Broker {
@@ -34,14 +41,41 @@ impl Broker {
         broker
     }
 
-    /// Three servers that are one cluster.
+    /// One that asks who connects, or that speaks TLS: `variables` are what a service needs to be let in.
+    pub async fn secured(configuration: &str, variables: &[(&str, &str)]) -> Broker {
+        let mut broker = Broker::absent(configuration);
+        broker.variables = variables.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
+        broker.restart().await;
+        broker
+    }
+
+    /// One with the users of the manifests: without one of their passwords nobody gets in. None of them may ask
+    /// whether JetStream is there yet: it listens.
+    pub async fn with_accounts() -> Broker {
+        let variable = |user: &str| format!("{}_PASSWORD: \"{}\"\n", user.to_uppercase(), password(user));
+        let passwords: String = USERS.into_iter().map(variable).collect();
+        let mut broker = Broker::absent(&ACCOUNTS.replace("include passwords.conf", &passwords));
+        broker.start_process();
+        broker.listens().await;
+        broker
+    }
+
+    /// Gives it another configuration while it runs, as an operator who renews a password does.
+    pub fn reload(&self, configuration: &str) {
+        self.configure(configuration);
+        self.signal(Signal::HUP);
+    }
+
+    /// Three servers that are one cluster. They do not tell their clients of each other: a client that was led over a
+    /// wire stays on it.
     pub async fn cluster() -> [Broker; 3] {
-        let routes: [u16; 3] = std::array::from_fn(|_| free_port());
+        let routes: [u16; 3] = std::array::from_fn(|_| port::free());
         let urls = routes.map(|port| format!("\"nats://127.0.0.1:{port}\"")).join(", ");
         let mut brokers = [0, 1, 2].map(|node| {
             let port = routes[node];
             Broker::absent(&format!(
-                "server_name: node{node}\ncluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{urls}] }}"
+                "server_name: node{node}\n\
+                 cluster {{ name: test, listen: \"127.0.0.1:{port}\", no_advertise: true, routes: [{urls}] }}"
             ))
         });
         brokers.iter_mut().for_each(Broker::start_process);
@@ -55,14 +89,20 @@ impl Broker {
     #[must_use]
     pub fn absent(configuration: &str) -> Broker {
         let folder = tempfile::Builder::new().prefix("mandrill-live-nats").tempdir().expect("a folder");
-        let port = free_port();
+        let port = port::free();
+        let broker = Broker { folder, port, process: None, variables: Vec::new() };
+        broker.configure(configuration);
+        broker
+    }
+
+    fn configure(&self, more: &str) {
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nmax_payload: 8MB\n\
-             jetstream {{ store_dir: \"{}\", sync_interval: always }}\n{configuration}\n",
-            folder.path().display()
+            "listen: \"127.0.0.1:{}\"\nmax_payload: 8MB\n\
+             jetstream {{ store_dir: \"{}\", sync_interval: always }}\n{more}\n",
+            self.port,
+            self.folder.path().display()
         );
-        std::fs::write(folder.path().join("nats.conf"), text).expect("its configuration");
-        Broker { folder, port, process: None }
+        std::fs::write(self.folder.path().join("nats.conf"), text).expect("its configuration");
     }
 
     /// Starts it (again) with what it has stored, and waits until it answers.
@@ -71,9 +111,13 @@ impl Broker {
         self.answers().await;
     }
 
+    async fn listens(&self) {
+        let connects = async || tokio::net::TcpStream::connect(self.address()).await.is_ok();
+        super::until("the broker listens", connects).await;
+    }
+
     async fn answers(&self) {
-        let address = format!("127.0.0.1:{}", self.port);
-        super::until("the broker listens", async || tokio::net::TcpStream::connect(&address).await.is_ok()).await;
+        self.listens().await;
         let context = async_nats::jetstream::new(self.client().await);
         super::until("JetStream answers", async || context.query_account().await.is_ok()).await;
     }
@@ -102,9 +146,26 @@ impl Broker {
         }
     }
 
+    /// Asks it to stop, as an orchestrator does, and waits until it has.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        if let Some(mut process) = self.process.take() {
+            super::until("the broker stops", async || process.try_wait().expect("its state").is_some()).await;
+        }
+    }
+
     /// Stops its clock: connections stay, nothing is answered.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        // The signal is sent; its threads stop a moment later.
+        let stat = format!("/proc/{}/stat", self.pid());
+        for _ in 0..5_000 {
+            if std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("the broker goes on after SIGSTOP");
     }
 
     /// Lets it go on.
@@ -135,8 +196,11 @@ impl Broker {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// A plain client of its own.
+    /// A client of its own.
     pub async fn client(&self) -> async_nats::Client {
+        if !self.variables.is_empty() {
+            return self.connection().await.client().clone();
+        }
         async_nats::ConnectOptions::new()
             .connection_timeout(Duration::from_secs(5))
             .retry_on_initial_connect()
@@ -149,26 +213,39 @@ impl Broker {
     pub async fn connection(&self) -> Connection {
         let mut mistakes = Mistakes::default();
         let settings = BrokerSettings::read(&self.environment(), &mut mistakes).expect("settings");
-        Connection::connect("test", &settings).await.expect("a connection")
+        Connection::connect(Role::Ingest, &settings).await.expect("a connection")
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The environment of a service that uses it as one of the manifests' users.
+    #[must_use]
+    pub fn environment_of(&self, user: &str) -> Environment {
+        self.environment().or("NATS_USER", user).or("NATS_PASSWORD", &password(user))
     }
 
     /// The environment of a service that uses it.
     #[must_use]
     pub fn environment(&self) -> Environment {
-        Environment::from([("NATS_URL", self.url().as_str())])
+        let url = Environment::from([("NATS_URL", self.url().as_str())]);
+        self.variables.iter().fold(url, |all, (name, text)| all.or(name, text))
     }
+}
+
+/// A user's password; it begins as a number does, as made-up ones may.
+#[must_use]
+pub fn password(user: &str) -> String {
+    format!("1e5-{user}")
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// A port nobody listens on. Another process may take it before the broker does; the broker then fails
-/// to start, which the test says.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
 /// The server's path: from the environment, or as the project's own script finds or installs it.

@@ -1,11 +1,12 @@
 //! HTTP as a stranger speaks it: bytes to a socket, bytes back. Requests signed as Mandrill signs them.
 
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{form, signature};
+use crate::synthetic::{Request, Signing};
 
 /// An answer, as it came.
 #[derive(Debug, Clone)]
@@ -55,25 +56,50 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
 
 /// Sends a request's bytes on a connection of its own and reads the answer to its end.
 pub async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(address).await.expect("connected");
+    super::soon("an answer", try_exchange(address, request)).await.expect("an answer")
+}
+
+/// The same where the connection may fail at any moment. A body that was cut short is given as far as it came.
+///
+/// # Errors
+/// Where no connection could be made, or none of the answer's head came.
+pub async fn try_exchange(address: SocketAddr, request: &[u8]) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(address).await?;
     let (mut reader, mut writer) = stream.split();
     let write = async {
         // A server may answer and close before it has read everything: that is its answer, not a failure.
         let _ = writer.write_all(request).await;
     };
-    let ((), answer) = super::soon("an answer", async { tokio::join!(write, read_answer(&mut reader)) }).await;
+    let ((), answer) = tokio::join!(write, read_answer(&mut reader));
     answer
 }
 
-async fn read_answer(reader: &mut (impl AsyncReadExt + Unpin)) -> Answer {
+async fn read_answer(reader: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Answer> {
     let mut bytes = Vec::new();
     // A reset after the answer has arrived leaves the answer.
     let _ = reader.read_to_end(&mut bytes).await;
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    let end = end.unwrap_or_else(|| panic!("an answer, not {:?}", String::from_utf8_lossy(&bytes)));
+    let none = || io::Error::other(format!("an answer, not {:?}", String::from_utf8_lossy(&bytes)));
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(none)?;
     let head = String::from_utf8(bytes[..end].to_vec()).expect("a head of text");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head, body: bytes[end + 4..].to_vec() }
+    let mut answer = Answer { status, head, body: bytes[end + 4..].to_vec() };
+    if answer.header("transfer-encoding") == Some("chunked") {
+        answer.body = whole_chunks(&answer.body);
+    }
+    Ok(answer)
+}
+
+/// What stands in the chunks of a body, as far as they came.
+fn whole_chunks(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(line) = body.windows(2).position(|two| two == b"\r\n") {
+        let size = std::str::from_utf8(&body[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let start = line + 2;
+        let Some(chunk) = size.filter(|size| *size > 0).and_then(|size| body.get(start..start + size)) else { break };
+        whole.extend_from_slice(chunk);
+        body = body.get(start + chunk.len() + 2..).unwrap_or_default();
+    }
+    whole
 }
 
 /// Any request.
@@ -102,10 +128,8 @@ impl Webhook {
     /// The form body of a batch (the text of a JSON array) and its signature.
     #[must_use]
     pub fn sign(&self, batch: &str) -> (String, String) {
-        let mut body = String::new();
-        form::encode_pair(&mut body, "mandrill_events", batch);
-        let signature = signature::sign(self.key, self.url, &[(b"mandrill_events", batch.as_bytes())]);
-        (body, signature)
+        let request = Request::of_batch(batch, Some(Signing { key: self.key, url: self.url }));
+        (request.body, request.signature.expect("signed"))
     }
 
     /// The request that carries a batch.

@@ -1,11 +1,19 @@
-//! What tests of every crate need (feature `testing`): a real broker, and requests signed as Mandrill's.
+//! What tests of every crate need (feature `testing`): a real broker, wires to it that fail, services as processes,
+//! requests signed as Mandrill's, and a WebSocket client that may be a bad one.
 //!
 //! Panics where a test cannot go on: nothing here runs in a service.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+pub mod authority;
 pub mod broker;
 pub mod http;
+pub mod log;
+pub mod port;
 pub mod process;
+pub mod program;
+pub mod proxy;
+pub mod sse;
+pub mod websocket;
 
 use std::future::Future;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tokio::net::TcpStream;
 
-use super::{http, until};
+use super::{http, port, until};
 
 /// One process that answers `/readyz`.
 #[derive(Debug)]
@@ -21,8 +21,15 @@ pub struct Process {
 impl Process {
     /// Runs a command that listens on `HTTP_ADDR` and `ADMIN_ADDR`, with no other variables than these
     /// and `variables`, and waits until it is ready.
-    pub async fn start(mut command: Command, variables: &[(&str, &str)]) -> Process {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+    pub async fn start(command: Command, variables: &[(&str, &str)]) -> Process {
+        let process = Process::launch(command, variables).await;
+        until("the service is ready", async || http::get(process.admin, "/readyz").await.status == 200).await;
+        process
+    }
+
+    /// The same, and waits only until it answers at all.
+    pub async fn launch(mut command: Command, variables: &[(&str, &str)]) -> Process {
+        let free = || SocketAddr::from(([127, 0, 0, 1], port::free()));
         let (address, admin) = (free(), free());
         let child = command
             .env_clear()
@@ -34,10 +41,7 @@ impl Process {
             .spawn()
             .expect("the service starts");
         let process = Process { child, address, admin };
-        until("the service is ready", async || {
-            TcpStream::connect(admin).await.is_ok() && http::get(admin, "/readyz").await.status == 200
-        })
-        .await;
+        until("the service listens", async || TcpStream::connect(admin).await.is_ok()).await;
         process
     }
 

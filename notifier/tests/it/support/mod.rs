@@ -1,8 +1,6 @@
 //! A notifier as production runs it, on free ports, and what stores events for it.
 
-pub(crate) mod client;
-mod gate;
-mod sse;
+pub(crate) mod tokens;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use client::{Client, V1};
-pub(crate) use gate::Gate;
-pub(crate) use sse::{EventStream, Message};
+pub(crate) use shared::testing::sse::{EventStream, Message};
+pub(crate) use shared::testing::websocket as client;
 
 /// A notifier that runs until it is stopped or dropped.
 pub(crate) struct Service {
@@ -47,7 +45,8 @@ impl Service {
     /// One that may not be ready yet.
     pub(crate) async fn launch(broker: &Broker, variables: &[(&str, &str)]) -> Service {
         let given = variables.iter().fold(Environment::default(), |all, (name, value)| all.or(name, value));
-        let environment = given.or("NATS_URL", &broker.url()).or("ALLOW_ANONYMOUS", "true").or("DRAIN_SECONDS", "5");
+        let open = if variables.iter().any(|(name, _)| name.starts_with("JWT_")) { "false" } else { "true" };
+        let environment = given.or("NATS_URL", &broker.url()).or("ALLOW_ANONYMOUS", open).or("DRAIN_SECONDS", "5");
         let config = Config::read(&environment).expect("a configuration");
         let listener = async || serve::bind(([127, 0, 0, 1], 0).into(), "HTTP_ADDR").await.expect("a listener");
         let (http, admin) = (listener().await, listener().await);
@@ -95,6 +94,7 @@ pub(crate) async fn metric(admin: SocketAddr, name: &str) -> u64 {
 }
 
 /// Stores events as ingest does.
+#[derive(Clone)]
 pub(crate) struct Writer {
     context: jetstream::Context,
 }
@@ -122,6 +122,27 @@ impl Writer {
         let subject = subject::of_event(&event::fields(text));
         let ack = self.context.publish(subject, text.to_owned().into()).await.expect("published");
         ack.await.expect("stored").sequence
+    }
+
+    /// Stores very many, in order, in atomic batches: the broker syncs to disk once each.
+    pub(crate) async fn store_in_batches(&self, events: &[String]) {
+        for (number, group) in events.chunks(1000).enumerate() {
+            for (at, text) in group.iter().enumerate() {
+                let mut headers = async_nats::HeaderMap::new();
+                headers.insert("Nats-Batch-Id", format!("batch-{number}"));
+                headers.insert("Nats-Batch-Sequence", (at + 1).to_string());
+                let (subject, payload) = (subject::of_event(&event::fields(text)), text.clone().into());
+                let client = self.context.client();
+                if at + 1 < group.len() {
+                    client.publish_with_headers(subject, headers, payload).await.expect("published");
+                } else {
+                    headers.insert("Nats-Batch-Commit", "1");
+                    let ack = client.request_with_headers(subject, headers, payload).await.expect("an answer");
+                    let ack: serde_json::Value = serde_json::from_slice(&ack.payload).expect("JSON");
+                    assert_eq!(ack["count"], group.len(), "{ack}");
+                }
+            }
+        }
     }
 
     /// Stores many, in order.
