@@ -29,12 +29,13 @@ describe("the document of the interface", { timeout: 180_000 }, () => {
   /** Opens an operation, tries it, and returns the status and the body it is shown to be answered with. */
   async function attempt(method, path, prepare = async () => {}) {
     const block = operation(method, path);
-    if (!(await block.locator(".opblock-body").isVisible())) await block.locator(".opblock-summary-control").click();
-    if (await block.getByRole("button", { name: "Try it out" }).isVisible()) {
-      await block.getByRole("button", { name: "Try it out" }).click();
-    }
+    await block.locator(".opblock-summary-control").click();
+    // Operations with a body may be open for trying from the start.
+    const [toTry, execute] = ["Try it out", "Execute"].map((name) => block.getByRole("button", { name }));
+    await toTry.or(execute).first().waitFor();
+    if (await toTry.isVisible()) await toTry.click();
     await prepare(block);
-    await block.getByRole("button", { name: "Execute" }).click();
+    await execute.click();
     const answer = block.locator(".live-responses-table tbody tr.response");
     await answer.waitFor();
     const status = await answer.locator(".response-col_status").first().innerText();
