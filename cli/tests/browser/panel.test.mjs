@@ -59,6 +59,21 @@ describe("what is known of a message", { timeout: 120_000 }, () => {
     assert.equal(typeof _received, "number");
   });
 
+  it("keeps what the reader has done in it when its other events come", async () => {
+    let release;
+    const released = new Promise((resolve) => (release = resolve));
+    await page.route("**/api/messages/**", (route) => released.then(() => route.continue()));
+    await visit.row("id", "other").click();
+    await page.getByText("JSON: Sent").click();
+    await page.getByRole("button", { name: "Copy" }).press("Enter");
+    await page.getByText("Copied").waitFor();
+    release();
+    await page.locator("#panel", { hasText: "Looking for its other events" }).waitFor({ state: "detached" });
+    assert.equal(await page.getByText("Copied").isVisible(), true);
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "Copy");
+    await page.unroute("**/api/messages/**");
+  });
+
   it("leads to the person's other events, and from there to the table", async () => {
     await visit.row("id", "other").click();
     await page.getByRole("button", { name: "This person’s events" }).click();

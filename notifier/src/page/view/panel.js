@@ -108,11 +108,14 @@ export class Panel {
     this.#title.focus();
   }
 
-  /** What the reader has unfolded stays so when more is known. */
+  /** The JSON of an event stays the element it is when more is known: unfolded, focused, and saying what it said. */
   #fill(elements) {
-    const unfolded = new Set([...this.#body.querySelectorAll("details[open]")].map(({ dataset }) => dataset.cursor));
+    const json = (within) => [...within.querySelectorAll("details[data-cursor]")];
+    const kept = new Map(json(this.#body).map((details) => [details.dataset.cursor, details]));
+    const focused = document.activeElement;
     this.#body.replaceChildren(...elements);
-    for (const details of this.#body.querySelectorAll("details")) details.open = unfolded.has(details.dataset.cursor);
+    for (const details of json(this.#body)) details.replaceWith(kept.get(details.dataset.cursor) ?? details);
+    if (this.#body.contains(focused)) focused.focus();
   }
 
   #tools() {
