@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
+use hyper::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,6 +22,8 @@ use crate::ring::Ring;
 
 /// From an event's storing to the last of a worker's sessions having it, in seconds.
 const LAG_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+/// From a request's head to its answer's, in seconds. What takes longest are queries far back and erasures.
+const ANSWER_BUCKETS: [f64; 10] = [0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
 
 /// All of them.
 #[derive(Debug)]
@@ -28,6 +32,7 @@ pub(crate) struct Metrics {
     pub(crate) store: StoreMetrics,
     pub(crate) sessions: SessionMetrics,
     pub(crate) access: AccessMetrics,
+    pub(crate) requests: RequestMetrics,
 }
 
 impl Metrics {
@@ -38,6 +43,7 @@ impl Metrics {
             store: StoreMetrics::new(registry),
             sessions: SessionMetrics::new(registry),
             access: AccessMetrics::new(registry),
+            requests: RequestMetrics::new(registry),
         }
     }
 }
@@ -157,6 +163,44 @@ impl AccessMetrics {
     /// So many keys are in force.
     pub(crate) fn keys(&self, count: usize) {
         self.keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+/// Of requests, handshakes of sockets among them.
+#[derive(Debug)]
+pub(crate) struct RequestMetrics {
+    answers: Family<AnswerLabels, Counter>,
+    seconds: Family<RouteLabels, Histogram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: &'static str,
+}
+
+impl RequestMetrics {
+    fn new(registry: &mut Registry) -> RequestMetrics {
+        let histogram: fn() -> Histogram = || Histogram::new(ANSWER_BUCKETS);
+        let metrics = RequestMetrics { answers: Family::default(), seconds: Family::new_with_constructor(histogram) };
+        registry.register("requests", "Requests by their path and the status of the answer", metrics.answers.clone());
+        registry.register(
+            "answer_seconds",
+            "From a request's head until the head of its answer",
+            metrics.seconds.clone(),
+        );
+        metrics
+    }
+
+    /// A request was answered after so long.
+    pub(crate) fn answered(&self, route: &'static str, status: StatusCode, took: Duration) {
+        self.answers.get_or_create(&AnswerLabels { route, status: status.as_u16() }).inc();
+        self.seconds.get_or_create(&RouteLabels { route }).observe(took.as_secs_f64());
     }
 }
 

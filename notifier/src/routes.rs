@@ -116,6 +116,15 @@ pub(crate) fn methods(path: &str) -> Option<&'static str> {
     row(path).map(|(row, _)| row.methods)
 }
 
+/// What a path is counted as: its template, or one word for all that is in no table.
+pub(crate) fn template(path: &str) -> &'static str {
+    match row(path) {
+        Some((row, _)) => row.template,
+        None if file(path).is_some() => "file",
+        None => "unknown",
+    }
+}
+
 /// The route of a request, with and without the path's last slash.
 pub(crate) fn find(method: &Method, path: &str) -> Result<Route, Refusal> {
     let (methods, route) = match row(path) {
@@ -183,6 +192,18 @@ mod tests {
                 let refused = find(&Method::DELETE, &path).expect_err("no path is deleted");
                 assert_eq!(refused, Refusal::Method { allow: methods });
             }
+        }
+    }
+
+    #[test]
+    fn a_path_is_counted_without_what_a_client_wrote_in_it() {
+        for (path, expected) in [
+            ("/api/recipients/ann@example.com/", "/api/recipients/{recipient}"),
+            ("/api/events", "/api/events"),
+            ("/", "file"),
+            ("/ann@example.com", "unknown"),
+        ] {
+            assert_eq!(template(path), expected, "{path}");
         }
     }
 

@@ -37,7 +37,7 @@ use crate::error::Refusal;
 use crate::feed::{self, Feed};
 use crate::handshake::{Upgrade, offers_control, reads_close_codes_only};
 use crate::log::Log;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RequestMetrics};
 use crate::opening;
 use crate::pack::pack;
 use crate::params::{CURSOR_ALLOWED, InvalidParams, Params, Start};
@@ -76,6 +76,7 @@ struct Parts {
     status: Arc<Status>,
     me: Me,
     api: Api,
+    metrics: RequestMetrics,
     /// Feed, workers, caretaker: what goes on as long as there are sessions.
     services: TaskTracker,
     services_stop: CancellationToken,
@@ -153,6 +154,7 @@ impl Notifier {
             status,
             me: Me::new(&config.access, settings),
             api,
+            metrics: metrics.requests,
             services,
             services_stop: stop,
             traces,
@@ -317,9 +319,9 @@ fn limits(settings: &NotifierSettings) -> Limits {
 
 impl Handler for Notifier {
     async fn handle(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let origins = &self.0.origins;
+        let (origins, came) = (&self.0.origins, Instant::now());
         let path = request.uri().path();
-        let (is_api, methods) = (routes::is_api(path), routes::methods(path));
+        let (is_api, methods, template) = (routes::is_api(path), routes::methods(path), routes::template(path));
         let mut response = if !origins.knows_host(request.headers(), request.uri()) {
             Refusal::Misdirected.into_response()
         } else if let Some(response) =
@@ -339,6 +341,7 @@ impl Handler for Notifier {
             drop_body(&mut response);
         }
         shared::http::secure(&mut response);
+        self.0.metrics.answered(template, response.status(), came.elapsed());
         response
     }
 }

@@ -3,7 +3,7 @@
 use shared::testing::broker::Broker;
 use shared::testing::http::{get, send};
 
-use crate::support::{Client, Service, Writer};
+use crate::support::{Client, Service, Writer, metric};
 
 async fn service(variables: &[(&str, &str)]) -> (Broker, Service) {
     let broker = Broker::start().await;
@@ -96,4 +96,28 @@ async fn what_takes_no_parameters_and_answers_with_json_cannot_be_asked_for_more
         assert_eq!((other.status, &other.json()["type"]), (406, &"urn:mandrill-live:problem:not-acceptable".into()));
         assert_eq!(get(service.http, path).await.status, 200, "{path}");
     }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_path_and_status_and_by_nothing_that_a_client_wrote() {
+    let (_broker, service) = service(&[]).await;
+    for path in [
+        "/api/recipients/ann@example.com/",
+        "/api/recipients/bob@example.com",
+        "/api/events?limit=no",
+        "/ann@example.com",
+    ] {
+        get(service.http, path).await;
+    }
+    let _session = service.session().await;
+    for (route, status, count) in
+        [("/api/recipients/{recipient}", 200, 2), ("/api/events", 400, 1), ("unknown", 404, 1), ("/ws/email", 101, 1)]
+    {
+        let name = format!(r#"mandrill_live_notifier_requests_total{{route="{route}",status="{status}"}}"#);
+        assert_eq!(metric(service.admin, &name).await, count, "{name}");
+    }
+    let timed = r#"mandrill_live_notifier_answer_seconds_count{route="/api/recipients/{recipient}"}"#;
+    assert_eq!(metric(service.admin, timed).await, 2);
+    let all = get(service.admin, "/metrics").await;
+    assert!(!String::from_utf8(all.body).expect("text").contains("ann@"));
 }
