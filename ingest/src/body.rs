@@ -32,8 +32,9 @@ pub struct InFlight {
     bytes_max: usize,
 }
 
-/// A body's part of that memory, given back on drop.
-#[derive(Debug)]
+/// A body's part of that memory, given back on drop. It goes wherever the body's bytes go: a sender that leaves
+/// takes its request's future with it, and not what a thread or a commit has of its body.
+#[derive(Debug, Default)]
 pub struct Held(Option<OwnedSemaphorePermit>);
 
 impl InFlight {
@@ -74,7 +75,7 @@ pub async fn read(body: &mut Incoming, bytes_max: u64, in_flight: &InFlight) -> 
     if announced > in_flight.places.available_permits() {
         return Err(Refusal::Busy);
     }
-    let mut held = Held(None);
+    let mut held = Held::default();
     let mut bytes = BytesMut::with_capacity(announced.min(RESERVE_MAX));
     let deadline = Instant::now() + BODY_TIMEOUT;
     loop {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aside::Aside;
 use crate::batch::Batch;
-use crate::body::{self, InFlight};
+use crate::body::{self, Held, InFlight};
 use crate::commit::Message;
 use crate::commit::group::{Committer, Tally};
 use crate::error::{NotStored, Refusal};
@@ -164,12 +164,10 @@ impl Ingest {
                 return Err(refusal);
             }
         };
-        let judged = self.judge(bytes, content_type, &head.headers).await?;
+        let (judged, held) = self.judge(bytes, held, content_type, &head.headers).await?;
         span.set("messaging.batch.message_count", i64::try_from(judged.events.len()).unwrap_or(i64::MAX));
         let traceparent = span.traceparent().or_else(|| traceparent(&head.headers));
-        let accepted = self.store(judged, traceparent).await.map_err(Refusal::NotStored);
-        drop(held);
-        accepted
+        self.store(judged, held, traceparent).await.map_err(Refusal::NotStored)
     }
 
     /// Everything that can be told without the body. Size comes before type: section "Answers" of
@@ -202,13 +200,19 @@ impl Ingest {
         content_type.filter(|_| plain).ok_or(Refusal::ContentType)
     }
 
-    async fn judge(&self, body: BytesMut, content_type: ContentType, headers: &HeaderMap) -> Result<Batch, Refusal> {
+    async fn judge(
+        &self,
+        body: BytesMut,
+        held: Held,
+        content_type: ContentType,
+        headers: &HeaderMap,
+    ) -> Result<(Batch, Held), Refusal> {
         let mut signatures = headers.get_all(SIGNATURE).iter();
         // Two signatures are none: which one counts would be anybody's guess.
         let signature =
             signatures.next().filter(|_| signatures.next().is_none()).map(|value| value.as_bytes().to_vec());
         if body.len() <= JUDGED_INLINE_MAX {
-            return judge::judge(body, content_type, signature.as_deref(), &self.0.trust);
+            return judge::judge(body, content_type, signature.as_deref(), &self.0.trust).map(|batch| (batch, held));
         }
         // Large bodies take milliseconds: on a thread of their own they delay no other request, and no
         // more of them run at once than there are cores. The semaphore is never closed.
@@ -217,7 +221,7 @@ impl Ingest {
         let judged = tokio::task::spawn_blocking(move || {
             let judged = judge::judge(body, content_type, signature.as_deref(), &trust);
             drop(place);
-            judged
+            judged.map(|batch| (batch, held))
         });
         judged.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a body's judgement ended early: this is a bug");
@@ -225,7 +229,7 @@ impl Ingest {
         })
     }
 
-    async fn store(&self, mut batch: Batch, traceparent: Option<Arc<str>>) -> Result<Accepted, NotStored> {
+    async fn store(&self, mut batch: Batch, held: Held, traceparent: Option<Arc<str>>) -> Result<Accepted, NotStored> {
         let started = Instant::now();
         let parts = &*self.0;
         let deadline = tokio::time::Instant::now() + parts.commit_timeout;
@@ -233,7 +237,7 @@ impl Ingest {
         let large = parts.aside.keep_large(&mut batch.events, deadline).await?;
         let kinds = KindCounts::of(&batch.events);
         let messages = batch.events.into_iter().map(|event| Message { event, traceparent: traceparent.clone() });
-        let Tally { stored, duplicates } = parts.committer.commit(messages.collect(), deadline).await?;
+        let Tally { stored, duplicates } = parts.committer.commit(messages.collect(), held, deadline).await?;
         let rejected = batch.unusable.len();
         parts.metrics.committed(&kinds, duplicates, large, started.elapsed());
         if rejected > 0 {

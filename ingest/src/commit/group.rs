@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{Journal, Message, Stored};
 use crate::batch::EventId;
+use crate::body::Held;
 use crate::error::NotStored;
 
 /// Events of one group, but for a single larger request.
@@ -45,6 +46,7 @@ pub struct Committer {
 #[derive(Debug)]
 struct Job {
     messages: Vec<Message>,
+    held: Held,
     deadline: Instant,
     answer: oneshot::Sender<Result<Tally, NotStored>>,
 }
@@ -57,16 +59,17 @@ impl Committer {
         Committer { jobs }
     }
 
-    /// Stores one request's events, whose ids differ.
+    /// Stores one request's events, whose ids differ. Their memory is `held` for as long as they are here, which
+    /// may be longer than anybody waits for the answer.
     ///
     /// # Errors
     /// Where not all of them are known to be stored by `deadline`; some may be.
-    pub async fn commit(&self, messages: Vec<Message>, deadline: Instant) -> Result<Tally, NotStored> {
+    pub async fn commit(&self, messages: Vec<Message>, held: Held, deadline: Instant) -> Result<Tally, NotStored> {
         if messages.is_empty() {
             return Ok(Tally::default());
         }
         let (answer, answered) = oneshot::channel();
-        let job = Job { messages, deadline, answer };
+        let job = Job { messages, held, deadline, answer };
         let fate = async {
             self.jobs.send(job).await.map_err(|_| NotStored::Away)?;
             answered.await.map_err(|_| NotStored::Away)?
@@ -137,14 +140,21 @@ async fn commit(journal: &impl Journal, jobs: Vec<Job>, traces: &Traces) {
         span.failed("not all of it is known to be stored");
     }
     drop(span);
-    for (slots, answer) in members {
+    drop(messages);
+    for Member { slots, held, answer } in members {
         let tally = settle(&mut fates, &slots);
+        drop(held);
         // The sender may have left meanwhile; its events are stored all the same.
         let _ = answer.send(tally);
     }
 }
 
-type Member = (Vec<usize>, oneshot::Sender<Result<Tally, NotStored>>);
+/// What is left of a job once its messages are among the group's.
+struct Member {
+    slots: Vec<usize>,
+    held: Held,
+    answer: oneshot::Sender<Result<Tally, NotStored>>,
+}
 
 /// One list of messages with different ids, and where each job's own are in it.
 fn merge(jobs: Vec<Job>) -> (Vec<Message>, Vec<Member>) {
@@ -166,7 +176,7 @@ fn merge(jobs: Vec<Job>) -> (Vec<Message>, Vec<Member>) {
             }
             slots.push(slot);
         }
-        members.push((slots, job.answer));
+        members.push(Member { slots, held: job.held, answer: job.answer });
     }
     (messages, members)
 }
@@ -235,7 +245,7 @@ mod tests {
     }
 
     async fn commit(committer: &Committer, batch: &str) -> Result<Tally, NotStored> {
-        committer.commit(messages(batch), Instant::now() + Duration::from_secs(5)).await
+        committer.commit(messages(batch), Held::default(), Instant::now() + Duration::from_secs(5)).await
     }
 
     fn start() -> (Arc<Memory>, Committer) {
@@ -268,10 +278,8 @@ mod tests {
         let (answer_a, answered_a) = oneshot::channel();
         let (answer_b, answered_b) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let jobs = vec![
-            Job { messages: messages(r#"[{"a":1},{"a":2}]"#), deadline, answer: answer_a },
-            Job { messages: messages(r#"[{"a":2},{"a":3}]"#), deadline, answer: answer_b },
-        ];
+        let job = |batch, answer| Job { messages: messages(batch), held: Held::default(), deadline, answer };
+        let jobs = vec![job(r#"[{"a":1},{"a":2}]"#, answer_a), job(r#"[{"a":2},{"a":3}]"#, answer_b)];
         super::commit(&journal, jobs, &Traces::default()).await;
         assert_eq!(*journal.appends.lock().unwrap(), [3]);
         assert_eq!(answered_a.await.unwrap(), Ok(Tally { stored: 2, duplicates: 0 }));
@@ -287,9 +295,8 @@ mod tests {
         let (answer_a, answered_a) = oneshot::channel();
         let (answer_b, answered_b) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_secs(5);
-        let good = messages(r#"[{"good":1}]"#);
-        let jobs =
-            vec![Job { messages: bad, deadline, answer: answer_a }, Job { messages: good, deadline, answer: answer_b }];
+        let job = |messages, answer| Job { messages, held: Held::default(), deadline, answer };
+        let jobs = vec![job(bad, answer_a), job(messages(r#"[{"good":1}]"#), answer_b)];
         super::commit(&journal, jobs, &Traces::default()).await;
         assert_eq!(answered_a.await.unwrap(), Err(NotStored::Refused("full".to_owned())));
         assert_eq!(answered_b.await.unwrap(), Ok(Tally { stored: 1, duplicates: 0 }));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use shared::testing::broker::Broker;
 use shared::testing::http::{self, WEBHOOK};
 use shared::testing::{soon, until};
@@ -76,6 +77,43 @@ async fn bytes_in_flight_are_bounded_over_all_requests() {
     drop(slow);
     until("the memory is free again", async || WEBHOOK.post(ingest.address, &large).await.status == 200).await;
     assert!(ingest.metrics().await.contains("in_flight_bytes 0"));
+}
+
+#[tokio::test]
+async fn what_a_sender_has_sent_counts_until_its_commit_has_ended_also_when_it_has_left() {
+    let broker = Broker::start().await;
+    let limits = signed(&broker).or("MAX_CONNECTIONS", "1").or("COMMIT_TIMEOUT", "5m");
+    let ingest = Ingest::start(limits).await;
+    // In the stream's place, somebody who acknowledges when the test says so.
+    let client = broker.client().await;
+    let context = async_nats::jetstream::new(client.clone());
+    context.delete_stream("MANDRILL").await.expect("deleted");
+    let mut published = client.subscribe("mandrill.events.>").await.expect("subscribed");
+    client.flush().await.expect("flushed");
+    let batch = format!(r#"[{{"event":"open","x":"{}"}}]"#, "y".repeat(100_000));
+    let held = format!("in_flight_bytes {}\n", WEBHOOK.sign(&batch).0.len());
+    let mut sender = TcpStream::connect(ingest.address).await.expect("connected");
+    sender.write_all(&WEBHOOK.request("/api/hook/", &batch)).await.expect("written");
+    let mut message = soon("its commit is under way", published.next()).await.expect("a message");
+    drop(sender);
+    // There is room for one: when another is served, the first has ended.
+    until("its end is noticed", async || {
+        let head = http::request("HEAD", "/api/hook/", &[], b"");
+        http::try_exchange(ingest.address, &head).await.is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
+    let metrics = ingest.metrics().await;
+    assert!(metrics.contains(&held), "{held} in {metrics}");
+    // Each attempt waits for an answer of its own.
+    let acknowledge = async {
+        loop {
+            let reply = message.reply.take().expect("a request");
+            client.publish(reply, r#"{"stream":"MANDRILL","seq":1}"#.into()).await.expect("published");
+            message = published.next().await.expect("a message");
+        }
+    };
+    let freed = until("its bytes are free", async || ingest.metrics().await.contains("in_flight_bytes 0\n"));
+    tokio::select! { () = acknowledge => {}, () = freed => {} }
 }
 
 #[tokio::test]
