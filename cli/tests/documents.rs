@@ -1,12 +1,17 @@
 //! The documents say what the code does: every variable, its type, default, bounds and meaning stand in
-//! README.md and in .env.example as the settings tables of both services have them.
+//! README.md and in .env.example as the settings tables of both services have them; every metric of the running
+//! services stands in docs/OPERATIONS.md with its type.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use shared::settings::{Environment, Variable};
+use shared::testing::broker::Broker;
+use shared::testing::http;
+use shared::testing::process::Process;
 
 const README: &str = include_str!("../../README.md");
+const OPERATIONS: &str = include_str!("../../docs/OPERATIONS.md");
 const EXAMPLE: &str = include_str!("../../.env.example");
 const COMPOSE: [&str; 2] = [include_str!("../../compose.yaml"), include_str!("../../compose.tls.yaml")];
 
@@ -147,6 +152,64 @@ fn every_default_that_is_written_down_can_be_used() {
     }
     ingest::Config::read(&environment).expect("ingest's defaults");
     notifier::Config::read(&environment).expect("the notifier's defaults");
+}
+
+/// The metrics in the tables of docs/OPERATIONS.md, with their types. A row may have several, and one type for all.
+fn documented_metrics() -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for row in OPERATIONS.lines().filter(|line| line.starts_with("| `ingest_") || line.starts_with("| `notifier_")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (names, kinds) = (cells[1].split('`').skip(1).step_by(2), cells[2].split(", ").collect::<Vec<_>>());
+        for (at, name) in names.enumerate() {
+            let name = name.split_once('{').map_or(name, |(name, _)| name);
+            all.insert(name.to_owned(), kinds[at.min(kinds.len() - 1)].to_owned());
+        }
+    }
+    all
+}
+
+/// The same of running services.
+fn running_metrics(scraped: &str) -> BTreeMap<String, String> {
+    let types = scraped.lines().filter_map(|line| line.strip_prefix("# TYPE mandrill_live_"));
+    let named = types.filter_map(|line| line.split_once(' '));
+    let named = named.filter(|(name, _)| name.starts_with("ingest_") || name.starts_with("notifier_"));
+    named
+        .map(|(name, kind)| {
+            (if kind == "counter" { format!("{name}_total") } else { name.to_owned() }, kind.to_owned())
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_metric_is_documented_and_the_refusals_of_the_webhook_are_counted_from_zero() {
+    let broker = Broker::start().await;
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mandrill-live"));
+    command.arg("up");
+    let variables = [
+        ("NATS_URL", broker.url()),
+        ("JWT_SECRET", "a secret of thirty-two bytes or more".to_owned()),
+        ("PUBLIC_URLS", "http://localhost".to_owned()),
+        ("MANDRILL_WEBHOOK_URLS", http::WEBHOOK.url.to_owned()),
+        ("MANDRILL_WEBHOOK_KEYS", http::WEBHOOK.key.to_owned()),
+    ];
+    let up = Process::start(command, &variables.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+    // Some are there only once there is something to say: a stored batch, and a token that is missing.
+    assert_eq!(http::WEBHOOK.post(up.address, r#"[{"event":"open","_id":"m"}]"#).await.status, 200);
+    assert_eq!(http::get(up.address, "/api/events/").await.status, 401);
+    let scraped = String::from_utf8(http::get(up.admin, "/metrics").await.body).expect("text");
+
+    let documented = documented_metrics();
+    assert!(documented.len() > 25, "{documented:?}");
+    assert_eq!(running_metrics(&scraped), documented);
+
+    let table = README.split("### The webhook").nth(1).and_then(|rest| rest.split("\n### ").next()).expect("the table");
+    let answers = table.lines().filter_map(|line| line.split("` `").nth(1)?.split('`').next());
+    let refusals: Vec<&str> = answers.filter(|name| !name.starts_with('{')).collect();
+    assert!(refusals.len() > 12, "{refusals:?}");
+    for name in refusals {
+        let series = format!(r#"mandrill_live_ingest_requests_total{{outcome="{name}"}} 0"#);
+        assert!(scraped.lines().any(|line| line == series), "no {series}");
+    }
 }
 
 /// The tests that a document names as `path::name`.

@@ -39,6 +39,29 @@ const KINDS: [&str; 16] = [
     "sync_whitelist_remove",
 ];
 const OTHER: &str = "other";
+/// Every answer by its name. They are counted from zero on: the first of a counter that was not there before is no
+/// increase to who watches it.
+const OUTCOMES: [&str; 19] = [
+    "accepted",
+    "check",
+    "options",
+    "aborted",
+    "busy",
+    "connections",
+    "content",
+    "content-type",
+    "cross-site",
+    "draining",
+    "form",
+    "host",
+    "method",
+    "no-key",
+    "not-found",
+    "not-stored",
+    "signature",
+    "stalled",
+    "too-large",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -70,8 +93,12 @@ impl Metrics {
         let kinds = Family::<Kind, Counter>::default();
         let counter = |kind| kinds.get_or_create_owned(&Kind { kind });
         let events = std::array::from_fn(|at| counter(KINDS.get(at).copied().unwrap_or(OTHER)));
+        let requests = Family::<Outcome, Counter>::default();
+        for outcome in OUTCOMES {
+            drop(requests.get_or_create(&Outcome { outcome }));
+        }
         let metrics = Metrics {
-            requests: Family::default(),
+            requests,
             events,
             duplicates: Counter::default(),
             rejected: Counter::default(),

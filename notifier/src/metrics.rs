@@ -3,6 +3,7 @@
 //! **Owns** the names of the notifier's metrics; each part is given its own and counts for itself. None
 //! holds an address or an id: labels are fixed words.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -48,6 +49,9 @@ impl Metrics {
     }
 }
 
+/// What sessions are counted as.
+const SESSION_KINDS: [&str; 3] = ["plain", "v1", "sse"];
+
 /// A label of one fixed word.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FaultLabels {
@@ -69,6 +73,30 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+impl OutcomeLabels {
+    fn of_reading(good: bool) -> OutcomeLabels {
+        OutcomeLabels { outcome: if good { "read" } else { "failed" } }
+    }
+
+    fn of_resuming(outcome: Resumed) -> OutcomeLabels {
+        let outcome = match outcome {
+            Resumed::FromRing => "ring",
+            Resumed::FromStream => "stream",
+            Resumed::Refused => "gone",
+        };
+        OutcomeLabels { outcome }
+    }
+}
+
+/// Metrics that are zero from the start: the first of one that was not there before is no increase to who watches it.
+fn from_zero<L: Clone + Eq + Hash, M: Default>(labels: impl IntoIterator<Item = L>) -> Family<L, M> {
+    let family = Family::default();
+    for labels in labels {
+        drop(family.get_or_create(&labels));
+    }
+    family
+}
+
 /// The feed's.
 #[derive(Debug)]
 pub(crate) struct FeedMetrics {
@@ -84,7 +112,7 @@ impl FeedMetrics {
     fn new(registry: &mut Registry) -> FeedMetrics {
         let metrics = FeedMetrics {
             live: Gauge::default(),
-            faults: Family::default(),
+            faults: from_zero(Fault::NAMES.map(|fault| FaultLabels { fault })),
             events: Counter::default(),
             bytes: Counter::default(),
             ring_events: Gauge::default(),
@@ -143,7 +171,8 @@ struct ReasonLabels {
 
 impl AccessMetrics {
     fn new(registry: &mut Registry) -> AccessMetrics {
-        let metrics = AccessMetrics { refused: Family::default(), reads: Family::default(), keys: Gauge::default() };
+        let reads = from_zero([true, false].map(OutcomeLabels::of_reading));
+        let metrics = AccessMetrics { refused: Family::default(), reads, keys: Gauge::default() };
         registry.register("tokens_refused", "Tokens that were missing or bad", metrics.refused.clone());
         registry.register("jwks_reads", "Readings of JWT_JWKS", metrics.reads.clone());
         registry.register("token_keys", "Keys that tokens are verified with", metrics.keys.clone());
@@ -157,7 +186,7 @@ impl AccessMetrics {
 
     /// The JWKS was read, or could not be.
     pub(crate) fn read(&self, good: bool) {
-        self.reads.get_or_create(&OutcomeLabels { outcome: if good { "read" } else { "failed" } }).inc();
+        self.reads.get_or_create(&OutcomeLabels::of_reading(good)).inc();
     }
 
     /// So many keys are in force.
@@ -256,12 +285,16 @@ pub(crate) enum Resumed {
     Refused,
 }
 
+impl Resumed {
+    const ALL: [Resumed; 3] = [Resumed::FromRing, Resumed::FromStream, Resumed::Refused];
+}
+
 impl SessionMetrics {
     fn new(registry: &mut Registry) -> SessionMetrics {
         let counts = SessionCounts {
-            open: Family::default(),
-            closes: Family::default(),
-            resumes: Family::default(),
+            open: from_zero(SESSION_KINDS.map(|kind| KindLabels { kind })),
+            closes: from_zero(Close::ALL.map(|close| CodeLabels { code: close.code() })),
+            resumes: from_zero(Resumed::ALL.map(OutcomeLabels::of_resuming)),
             deliveries: Counter::default(),
             bytes: Counter::default(),
             catching_up: Gauge::default(),
@@ -307,12 +340,7 @@ impl SessionMetrics {
 
     /// A session asked to resume.
     pub(crate) fn resumed(&self, outcome: Resumed) {
-        let outcome = match outcome {
-            Resumed::FromRing => "ring",
-            Resumed::FromStream => "stream",
-            Resumed::Refused => "gone",
-        };
-        self.0.resumes.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.0.resumes.get_or_create(&OutcomeLabels::of_resuming(outcome)).inc();
     }
 
     /// Events were written.

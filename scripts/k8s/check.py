@@ -8,6 +8,7 @@ configuration; and what Compose is started with holds what the same policy asks 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,10 @@ VERSIONS = ("1.30", "1.34", "1.35", "1.36", "1.37")
 # Kinds of extensions, whose schemas are not Kubernetes' own. The policy looks into them all the same.
 EXTENSIONS = ("HTTPRoute", "PrometheusRule", "ServiceMonitor")
 K8S = tools.ROOT / "k8s"
+# What calls metrics and chapters of docs/OPERATIONS.md by name.
+NAMING = [f"k8s/components/{file}" for file in (
+    "alerts/rules.yaml", "dashboard/mandrill-live.json", "sessions-autoscaling/adapter-rule.yaml",
+    "sessions-autoscaling/kustomization.yaml")]
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
 
 
@@ -48,19 +53,25 @@ def check() -> list[str]:
     wrong = []
     for overlay in OVERLAYS:
         documents = render(overlay)
-        found = [*schemas(documents), *policy.findings(documents)]
+        found = [*schemas(documents), *policy.findings(documents), *policy.strangers(documents, text(".env.example"))]
         print(f"k8s: {overlay}: {len(documents)} manifests, {len(found)} findings "
               f"(schemas of {', '.join(VERSIONS)}; {', '.join(EXTENSIONS)} by the policy only)")
         wrong += [f"{overlay}: {finding}" for finding in found]
-    wrong += policy.names(K8S, tools.ROOT)
+    json.loads((K8S / "components/dashboard/mandrill-live.json").read_text())
+    for file in NAMING:
+        wrong += policy.unknown(file, text(file), text("docs/OPERATIONS.md"))
     return [*wrong, *compose.findings(*one_machine()), *alerts(), *broker()]
+
+
+def text(file: str) -> str:
+    return (tools.ROOT / file).read_text()
 
 
 def one_machine() -> tuple[dict, str, str, str]:
     """What Compose is started with."""
     import yaml
 
-    texts = [(tools.ROOT / name).read_text() for name in
+    texts = [text(name) for name in
              ("compose.yaml", "gateway/haproxy.cfg", "k8s/components/nats/nats.conf", ".env.example")]
     return yaml.safe_load(texts[0]), *texts[1:]
 

@@ -7,10 +7,8 @@ flows. Secrets are references only.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 Document = dict
 MIB, GIB = 1 << 20, 1 << 30
@@ -25,6 +23,8 @@ SLACK_SECONDS = 5
 BODY_SECONDS = 120
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 HOOKS = {"/api/hook", "/api/mandrill/hook"}
+# The containers that are ours.
+SERVICES = {"ingest", "notifier", "setup"}
 SECRET_NAME = re.compile(r"(PASSWORD|SECRET|KEYS?|CREDS|NKEY|TOKEN)$")
 UNITS = {"": 1, "Ki": 1 << 10, "Mi": MIB, "Gi": GIB, "Ti": 1 << 40, "K": 1000, "M": 10**6, "G": 10**9,
          "KiB": 1 << 10, "MiB": MIB, "GiB": GIB, "KB": 1 << 10, "MB": MIB, "GB": GIB, "k": 1 << 10, "m": MIB, "g": GIB}
@@ -322,25 +322,23 @@ RULES: list[Callable[[World], Iterator[str]]] = [
     restricted, images, resources, probes, drains, scaling, sizes, network, secrets, ways_in]
 
 
-def names(k8s: Path, root: Path) -> list[str]:
-    """Variables, metrics and chapters that the manifests name, and that nothing else knows."""
-    wrong = []
-    known = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", (root / ".env.example").read_text(), re.M))
-    for path in sorted(k8s.rglob("*.yaml")):
-        for name in re.findall(r"(?m)^\s*- \"?([A-Z][A-Z0-9_]+)=", path.read_text()):
-            if name not in known:
-                wrong.append(f"{path.relative_to(root)}: no service reads {name}")
-    operations = (root / "docs/OPERATIONS.md").read_text()
+def strangers(documents: list[Document], example: str) -> list[str]:
+    """Variables of our services that .env.example does not have, so that none of them reads them."""
+    known = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", example, re.M))
+    world = World(documents)
+    services = [one for one in world.workloads() if pod(one)["containers"][0]["name"] in SERVICES]
+    return [f"{title(service)}: no service reads {name}" for service in services for name in world.variables(service)
+            if name.removesuffix("_FILE") not in known]
+
+
+def unknown(file: str, text: str, operations: str) -> list[str]:
+    """Metrics and chapters that a file names, and docs/OPERATIONS.md does not have."""
     metrics = set(re.findall(r"`((?:ingest|notifier)_[a-z_]+)", operations))
-    rules = k8s / "components/alerts/rules.yaml"
-    dashboard = k8s / "components/dashboard/mandrill-live.json"
-    json.loads(dashboard.read_text())
-    for path in (rules, dashboard, k8s / "components/sessions-autoscaling/kustomization.yaml"):
-        for name in set(re.findall(r"mandrill_live_((?:ingest|notifier)_[a-z_]+)", path.read_text())):
-            if name not in metrics and re.sub(r"_(bucket|sum|count)$", "", name) not in metrics:
-                wrong.append(f"{path.relative_to(root)}: no service has the metric mandrill_live_{name}")
-    chapters = {re.sub(r" ", "-", line.lstrip("# ").lower()) for line in operations.splitlines() if line.startswith("#")}
-    for chapter in set(re.findall(r"docs/OPERATIONS\.md#(\S+)", rules.read_text())):
-        if chapter not in chapters:
-            wrong.append(f"{rules.relative_to(root)}: docs/OPERATIONS.md has no chapter {chapter}")
-    return wrong
+    chapters = {line.lstrip("# ").lower().replace(" ", "-") for line in operations.splitlines() if line.startswith("#")}
+    named = set(re.findall(r"mandrill_live_((?:ingest|notifier)_[a-z_]+)", text))
+    return [
+        *(f"{file}: no service has the metric mandrill_live_{name}" for name in sorted(named)
+          if not {name, re.sub(r"_(bucket|sum|count)$", "", name)} & metrics),
+        *(f"{file}: docs/OPERATIONS.md has no chapter {chapter}"
+          for chapter in sorted(set(re.findall(r"docs/OPERATIONS\.md#(\S+)", text)) - chapters)),
+    ]

@@ -126,6 +126,20 @@ class Policy(unittest.TestCase):
             with self.subTest(words):
                 self.finds(words, change)
 
+    def test_names_are_known(self) -> None:
+        documents = copy.deepcopy(RIGHT["prod"])
+        config(documents, "ingest")["STREAM_MAX_AEG"] = "30d"
+        container(documents, "Deployment", "notifier")["env"].append({"name": "JWT_SECRETS_FILE", "value": "/x"})
+        self.assertEqual(policy.strangers(documents, check.text(".env.example")),
+                         ["Deployment ingest: no service reads STREAM_MAX_AEG", "Deployment notifier: no service reads JWT_SECRETS_FILE"])
+        operations = "## A chapter\n| `ingest_events_total{kind}` | `notifier_lag_seconds` |"
+        text = "mandrill_live_ingest_events_total mandrill_live_notifier_lag_seconds_bucket docs/OPERATIONS.md#a-chapter"
+        self.assertEqual(policy.unknown("rules", text, operations), [])
+        text = "mandrill_live_ingest_event_total docs/OPERATIONS.md#another"
+        self.assertEqual(policy.unknown("rules", text, operations),
+                         ["rules: no service has the metric mandrill_live_ingest_event_total",
+                          "rules: docs/OPERATIONS.md has no chapter another"])
+
     def test_secrets_are_references_only(self) -> None:
         variable = {"name": "NATS_PASSWORD", "value": "x"}
         for words, change in {

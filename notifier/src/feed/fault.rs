@@ -42,6 +42,20 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// All names, as `name` gives them.
+    pub(crate) const NAMES: [&str; 10] = [
+        "connection",
+        "silent",
+        "closed",
+        "missed",
+        "stalled",
+        "rewritten",
+        "behind",
+        "no_answer",
+        "stream",
+        "consumer",
+    ];
+
     /// Its name in the metrics.
     pub(crate) fn name(&self) -> &'static str {
         match self {
