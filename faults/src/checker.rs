@@ -207,8 +207,9 @@ impl Walk<'_> {
     }
 }
 
-/// A page of the newest events has what was acknowledged before it was asked for, and leaves nothing out. A finding
-/// says when that was, since the run began: what was broken then is in the journal.
+/// A page of the newest events has what was acknowledged before it was asked for, and leaves nothing out down to where
+/// it says that the next one begins: where it says nothing, down to what was dropped before the run was over. A finding
+/// says when it was asked for, since the run began: what was broken then is in the journal.
 pub(crate) fn pages(
     truth: &Truth,
     ledger: &Ledger,
@@ -228,9 +229,10 @@ pub(crate) fn pages(
     }
     let check = |page: &Page| {
         let must_have = highest.get(page.acknowledged).copied().unwrap_or_default();
-        let (Some(newest), Some(oldest)) = (page.events.first(), page.events.last()) else { return None };
-        let newest = newest.0.max(must_have);
-        let wanted = truth.wanted(&page.wish).filter(|stored| (oldest.0..=newest).contains(&stored.sequence));
+        let newest = page.events.first().map_or(0, |(sequence, _)| *sequence).max(must_have);
+        let oldest = page.events.last().map_or(u64::MAX, |(sequence, _)| *sequence);
+        let oldest = oldest.min(page.next.unwrap_or_default().max(truth.dropped + 1));
+        let wanted = truth.wanted(&page.wish).filter(|stored| (oldest..=newest).contains(&stored.sequence));
         let kept = wanted.filter(|stored| !truth.is_erased(stored));
         let expected: Vec<Seen> = kept.map(|stored| (stored.sequence, stored.content)).collect();
         // What is erased may be there where it was asked for before that was done.

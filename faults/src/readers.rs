@@ -9,6 +9,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use shared::cursor::Cursor;
 use shared::testing::http::{self, Answer};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -39,8 +40,9 @@ pub(crate) struct Asked {
 impl Asked {
     fn note(&mut self, replica: usize, wish: Wish, (acknowledged, asked): (usize, Instant), answer: Option<Answer>) {
         match answer.map(|answer| (answer.status, page(&answer))) {
-            Some((200, Some((events, _)))) if self.pages.len() < PAGES_MAX => {
-                self.pages.push(Page { replica, wish, acknowledged, asked, events });
+            Some((200, Some((events, next)))) if self.pages.len() < PAGES_MAX => {
+                let next = next.map(|cursor| cursor.sequence);
+                self.pages.push(Page { replica, wish, acknowledged, asked, events, next });
             }
             // Cut off on the way, or told to come again.
             Some((200 | 429 | 503, _)) | None => self.unanswered += 1,
@@ -88,7 +90,7 @@ async fn get(address: SocketAddr, path: &str) -> Option<Answer> {
 }
 
 /// A page's events and what goes into `before` for the next; nothing where it did not come whole.
-fn page(answer: &Answer) -> Option<(Vec<Seen>, Option<String>)> {
+fn page(answer: &Answer) -> Option<(Vec<Seen>, Option<Cursor>)> {
     #[derive(serde::Deserialize)]
     struct Document<'a> {
         #[serde(borrow)]
@@ -97,7 +99,8 @@ fn page(answer: &Answer) -> Option<(Vec<Seen>, Option<String>)> {
     }
     let document: Document<'_> = serde_json::from_slice(&answer.body).ok()?;
     let event = |text: &&RawValue| event::of_frame(text.get()).map(|(cursor, content)| (cursor.sequence, content));
-    Some((document.events.iter().map(event).collect::<Option<_>>()?, document.next))
+    let next = document.next.map(|text| text.parse()).transpose().ok()?;
+    Some((document.events.iter().map(event).collect::<Option<_>>()?, next))
 }
 
 /// Everything that one notifier keeps, page by page.

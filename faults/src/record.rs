@@ -207,6 +207,8 @@ pub(crate) struct Page {
     pub(crate) asked: Instant,
     /// What came, newest first.
     pub(crate) events: Vec<Seen>,
+    /// From which sequence on it has everything, as it says itself; nothing where nothing older is kept.
+    pub(crate) next: Option<u64>,
 }
 
 /// An answer that holds everything that is kept, oldest first.

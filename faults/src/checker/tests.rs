@@ -188,20 +188,27 @@ fn a_refused_cursor_is_right_where_something_after_it_was_dropped() {
 
 #[test]
 fn a_page_that_lacks_what_was_acknowledged_or_leaves_something_out_is_found() {
-    let page = |acknowledged, sequences: &[u64]| {
+    let page = |acknowledged, sequences: &[u64], next| {
         let events = sequences.iter().map(|at| (*at, content(*at))).collect();
-        [Page { replica: 2, wish: Wish::Everything, acknowledged, asked: Instant::now(), events }]
+        [Page { replica: 2, wish: Wish::Everything, acknowledged, asked: Instant::now(), events, next }]
     };
     let began = Instant::now();
-    let check = |acknowledged, sequences: &[u64]| {
-        found(&pages(&truth(0), &ledger(), &page(acknowledged, sequences), &[], began))
+    let check = |dropped, acknowledged, sequences: &[u64], next| {
+        found(&pages(&truth(dropped), &ledger(), &page(acknowledged, sequences, next), &[], began))
     };
-    assert_eq!(check(10, &[10, 9, 8]), "");
-    assert_eq!(check(10, &[12, 11, 10, 9]), "");
-    assert_eq!(check(0, &[]), "");
-    assert!(check(10, &[9, 8]).contains("the end instead of event 1.10.0 at 10"));
-    assert!(check(10, &[10, 8]).contains("event 1.10.0 at 10 instead of event 1.9.0 at 9"));
-    assert!(check(10, &[10, 10, 9]).contains("event 1.10.0 at 10 instead of the end"));
+    assert_eq!(check(0, 10, &[10, 9, 8], Some(8)), "");
+    assert_eq!(check(0, 10, &[12, 11, 10, 9], Some(9)), "");
+    assert_eq!(check(0, 0, &[], None), "");
+    assert_eq!(check(7, 10, &[10, 9, 8], None), "");
+    assert_eq!(check(8, 10, &[10, 9, 8], None), "", "dropped later, or still in memory");
+    assert_eq!(check(10, 10, &[], None), "", "all of it was dropped");
+    assert_eq!(check(0, 10, &[], Some(11)), "", "it has looked no further yet");
+    assert!(check(0, 10, &[9, 8], Some(8)).contains("the end instead of event 1.10.0 at 10"));
+    assert!(check(0, 10, &[10, 8], Some(8)).contains("event 1.10.0 at 10 instead of event 1.9.0 at 9"));
+    assert!(check(0, 10, &[10, 10, 9], Some(9)).contains("event 1.10.0 at 10 instead of the end"));
+    assert!(check(0, 10, &[], None).contains("the end instead of event 1.1.0 at 1 (0 events of 10)"));
+    assert!(check(6, 10, &[10, 9, 8], None).contains("event 1.8.0 at 8 instead of event 1.7.0 at 7"));
+    assert!(check(0, 10, &[10, 9, 8], Some(7)).contains("event 1.8.0 at 8 instead of event 1.7.0 at 7"));
 }
 
 #[test]
@@ -278,7 +285,9 @@ fn an_erased_event_on_a_later_connection_is_found_and_so_is_one_that_was_never_t
 fn an_erased_event_in_a_later_page_or_in_a_listing_is_found() {
     let (truth, erasure) = erased();
     let events: Vec<Seen> = [13, 12, 10].map(|at| (at, content(at))).to_vec();
-    let page = |asked| [Page { replica: 0, wish: Wish::Everything, acknowledged: 0, asked, events: events.clone() }];
+    let page = |asked| {
+        [Page { replica: 0, wish: Wish::Everything, acknowledged: 0, asked, events: events.clone(), next: Some(10) }]
+    };
     let check =
         |asked| found(&pages(&truth, &ledger(), &page(asked), std::slice::from_ref(&erasure), erasure.answered));
     assert_eq!(check(erasure.answered), "", "it was asked before");
