@@ -1,20 +1,26 @@
 //! What is kept beside the stream: large events whole, and authentic content that is no event.
 //!
 //! **Owns** the object store bucket and the stream of rejected content, as ingest writes them. Both are
-//! written, and acknowledged, before the request they belong to is answered.
+//! written, and acknowledged, before the request they belong to is answered, with the journal's patience: what is
+//! not decided is tried again, under the same name or id.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_nats::jetstream;
-use async_nats::jetstream::object_store::{ObjectMetadata, ObjectStore};
-use async_nats::{HeaderMap, header};
+use async_nats::jetstream::object_store::{ObjectInfo, ObjectOptions};
+use async_nats::{HeaderMap, Request, datetime, header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use shared::broker::Broker;
 use shared::{stream, subject};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::batch::{Event, EventId, Unusable};
+use crate::commit::attempt::{self, Attempts, Undone};
 use crate::cut;
 use crate::error::NotStored;
 
@@ -34,7 +40,7 @@ const WRITES_MAX: usize = 4;
 /// Writes beside the stream.
 #[derive(Debug)]
 pub struct Aside {
-    broker: Broker,
+    attempts: Attempts,
     context: jetstream::Context,
     bucket: String,
     large_bytes: usize,
@@ -42,11 +48,13 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// Beside the stream of this name. Events over `large_bytes` are large.
+    /// Beside the stream of this name. Events over `large_bytes` are large. `missing` is told when nobody answers
+    /// for what is written to.
     #[must_use]
-    pub fn new(broker: Broker, stream: &str, large_bytes: usize) -> Aside {
+    pub fn new(broker: Broker, stream: &str, large_bytes: usize, missing: Arc<Notify>) -> Aside {
         let context = jetstream::new(broker.client().clone());
-        Aside { broker, context, bucket: stream::large_name(stream), large_bytes, writes: Semaphore::new(WRITES_MAX) }
+        let (attempts, bucket) = (Attempts::new(broker, missing), stream::large_name(stream));
+        Aside { attempts, context, bucket, large_bytes, writes: Semaphore::new(WRITES_MAX) }
     }
 
     /// Puts large events into the object store and their short forms in their places.
@@ -54,28 +62,23 @@ impl Aside {
     /// # Errors
     /// Where one is not known to be stored by `deadline`.
     pub async fn keep_large(&self, events: &mut [Event], deadline: Instant) -> Result<usize, NotStored> {
-        let bytes_max = self.large_bytes.min(self.message_bytes_max());
-        if events.iter().all(|event| event.payload.len() <= bytes_max) {
+        if events.is_empty() {
             return Ok(0);
         }
-        timeout_at(deadline, async {
-            let bucket = self.bucket().await?;
-            let mut count = 0;
-            for event in events {
-                if event.payload.len() <= bytes_max {
-                    continue;
-                }
-                let name = event.id.to_string();
-                let metadata = HashMap::from([(stream::LARGE_SUBJECT_KEY.to_owned(), event.subject.to_string())]);
-                self.put(&bucket, &name, event.payload.clone(), metadata).await?;
-                let text = std::str::from_utf8(&event.payload).unwrap_or("{}");
-                event.payload = cut::cut(text, &name, bytes_max).into();
-                count += 1;
+        let bytes_max = self.large_bytes.min(self.message_bytes_max(deadline).await?);
+        let mut count = 0;
+        for event in events {
+            if event.payload.len() <= bytes_max {
+                continue;
             }
-            Ok(count)
-        })
-        .await
-        .unwrap_or(Err(NotStored::Slow))
+            let name = event.id.to_string();
+            let metadata = HashMap::from([(stream::LARGE_SUBJECT_KEY.to_owned(), event.subject.to_string())]);
+            self.put(&name, &event.payload, &metadata, deadline).await?;
+            let text = std::str::from_utf8(&event.payload).unwrap_or("{}");
+            event.payload = cut::cut(text, &name, bytes_max).into();
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Keeps authentic content that is no event.
@@ -83,68 +86,115 @@ impl Aside {
     /// # Errors
     /// Where one is not known to be stored by `deadline`.
     pub async fn keep_unusable(&self, unusable: &[Unusable], deadline: Instant) -> Result<(), NotStored> {
-        timeout_at(deadline, async {
-            for content in unusable {
-                self.reject(content).await?;
-            }
-            Ok(())
-        })
-        .await
-        .unwrap_or(Err(NotStored::Slow))
+        for content in unusable {
+            self.reject(content, deadline).await?;
+        }
+        Ok(())
     }
 
-    async fn reject(&self, unusable: &Unusable) -> Result<(), NotStored> {
+    async fn reject(&self, unusable: &Unusable, deadline: Instant) -> Result<(), NotStored> {
         let id = EventId::of(&unusable.content).to_string();
         let mut headers = HeaderMap::new();
         // Sent again, it is kept once.
         headers.insert(header::NATS_MESSAGE_ID, id.as_str());
         headers.insert(REASON_HEADER, unusable.reason.as_str());
         let mut payload = unusable.content.clone();
-        if payload.len() > REJECTED_INLINE_MAX.min(self.message_bytes_max()) {
+        if payload.len() > REJECTED_INLINE_MAX.min(self.message_bytes_max(deadline).await?) {
             let name = format!("rejected-{id}");
-            self.put(&self.bucket().await?, &name, std::mem::take(&mut payload), HashMap::new()).await?;
+            self.put(&name, &payload, &HashMap::new(), deadline).await?;
+            payload = Bytes::new();
             headers.insert(OBJECT_HEADER, name.as_str());
         }
-        // What is queued while the broker is away would be sent long after its sender was told otherwise.
-        self.connected()?;
-        let publish = self.context.publish_with_headers(subject::REJECTED, headers, payload);
-        let acknowledged = publish.await.map_err(refused)?;
-        acknowledged.await.map(drop).map_err(refused)
+        let publish = || {
+            let request = Request::new().headers(headers.clone()).payload(payload.clone());
+            self.attempts.publish(subject::REJECTED, request, deadline)
+        };
+        while let Err(undone) = publish().await {
+            attempt::pause(undone, deadline).await?;
+        }
+        Ok(())
     }
 
-    fn connected(&self) -> Result<(), NotStored> {
-        if self.broker.is_connected() { Ok(()) } else { Err(NotStored::Away) }
+    /// What one message may hold, which the broker has told who was ever connected: one that takes less than it should
+    /// is no reason to lose an event.
+    async fn message_bytes_max(&self, deadline: Instant) -> Result<usize, NotStored> {
+        self.attempts.connected(deadline).await?;
+        Ok(self.attempts.broker.client().max_payload().saturating_sub(ENVELOPE_BYTES_MAX).max(1))
     }
 
-    /// What one message may hold: a server that takes less than it should is no reason to lose an event.
-    fn message_bytes_max(&self) -> usize {
-        self.broker.client().max_payload().saturating_sub(ENVELOPE_BYTES_MAX)
-    }
-
-    async fn bucket(&self) -> Result<ObjectStore, NotStored> {
-        self.connected()?;
-        self.context.get_object_store(&self.bucket).await.map_err(refused)
-    }
-
+    /// Puts an object into the bucket. Names are hashes of what they name: an object that is there is the same.
     async fn put(
         &self,
-        bucket: &ObjectStore,
         name: &str,
-        content: Bytes,
-        metadata: HashMap<String, String>,
+        content: &Bytes,
+        metadata: &HashMap<String, String>,
+        deadline: Instant,
     ) -> Result<(), NotStored> {
         // The semaphore is never closed.
-        let _place = self.writes.acquire().await;
-        // Names are hashes of what they name: an object that is there is the same.
-        if bucket.info(name).await.is_ok_and(|found| found.size == content.len() && !found.deleted) {
+        let _place = timeout_at(deadline, self.writes.acquire()).await.map_err(|_| NotStored::Slow)?;
+        while let Err(undone) = self.put_once(name, content, metadata, deadline).await {
+            attempt::pause(undone, deadline).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_once(
+        &self,
+        name: &str,
+        content: &Bytes,
+        metadata: &HashMap<String, String>,
+        deadline: Instant,
+    ) -> Result<(), Undone> {
+        if self.attempts.once(deadline, self.has(name, content.len())).await? {
             return Ok(());
         }
-        let chunk_size = Some(self.message_bytes_max().min(CHUNK_BYTES));
-        let metadata = ObjectMetadata { name: name.to_owned(), chunk_size, metadata, ..ObjectMetadata::default() };
-        bucket.put(metadata, &mut &*content).await.map(drop).map_err(refused)
+        self.write(name, content, metadata, deadline).await
     }
-}
 
-fn refused(error: impl std::error::Error) -> NotStored {
-    NotStored::Refused(error.to_string())
+    async fn has(&self, name: &str, bytes: usize) -> Result<bool, Undone> {
+        let found = self.context.get_object_store(&self.bucket).await;
+        let bucket = found.map_err(|error| self.attempts.unknown(error.to_string()))?;
+        Ok(bucket.info(name).await.is_ok_and(|found| found.size == bytes && !found.deleted))
+    }
+
+    /// Writes an object as the client library does, which does not tell why it could not. What an attempt that fails
+    /// has left in the bucket is part of no object, and goes with its age.
+    async fn write(
+        &self,
+        name: &str,
+        content: &Bytes,
+        metadata: &HashMap<String, String>,
+        deadline: Instant,
+    ) -> Result<(), Undone> {
+        let chunk_bytes = self.message_bytes_max(deadline).await.map_err(Undone::Refused)?.min(CHUNK_BYTES);
+        let nuid = nuid::next().to_string();
+        let subject = stream::large_chunks(&self.bucket, &nuid);
+        let mut digest = Sha256::new();
+        for at in (0..content.len()).step_by(chunk_bytes) {
+            let chunk = content.slice(at..content.len().min(at + chunk_bytes));
+            digest.update(&chunk);
+            self.attempts.publish(&subject, Request::new().payload(chunk), deadline).await?;
+        }
+        let info = ObjectInfo {
+            name: name.to_owned(),
+            description: None,
+            metadata: metadata.clone(),
+            headers: None,
+            options: Some(ObjectOptions { link: None, max_chunk_size: Some(chunk_bytes) }),
+            bucket: self.bucket.clone(),
+            nuid,
+            size: content.len(),
+            chunks: content.len().div_ceil(chunk_bytes),
+            modified: Some(datetime::now()),
+            digest: Some(format!("SHA-256={}", URL_SAFE.encode(digest.finalize()))),
+            deleted: false,
+        };
+        let mut headers = HeaderMap::new();
+        // It takes the place of what was there under this name.
+        headers.insert(header::NATS_ROLLUP, "sub");
+        let refused = |error: serde_json::Error| Undone::Refused(NotStored::Refused(error.to_string()));
+        let description = serde_json::to_vec(&info).map_err(refused)?;
+        let request = Request::new().headers(headers).payload(description.into());
+        self.attempts.publish(&stream::large_subject(&self.bucket, name), request, deadline).await
+    }
 }

@@ -98,7 +98,7 @@ impl Ingest {
         let trust = trust::Trust::new(hook);
         warn_about(config, &trust);
         let in_flight = body::InFlight::new(hook.max_inflight_bytes.in_memory());
-        let journal = commit::jetstream::JetStream::new(broker.clone(), &config.stream.stream_name, missing);
+        let journal = commit::jetstream::JetStream::new(broker.clone(), &config.stream.stream_name, missing.clone());
         let status = status::Status::new(trust.urls());
         let believed = trust.clone();
         status.publish(broker.clone(), move || match () {
@@ -115,7 +115,7 @@ impl Ingest {
             body_bytes_max: hook.max_body_bytes.bytes(),
             commit_timeout: hook.commit_timeout.duration(),
             committer: commit::group::Committer::start(journal, hook.max_connections as usize, traces.clone()),
-            aside: aside::Aside::new(broker, &config.stream.stream_name, hook.large_event_bytes.in_memory()),
+            aside: aside::Aside::new(broker, &config.stream.stream_name, hook.large_event_bytes.in_memory(), missing),
             judges: Arc::new(Semaphore::new(cores)),
             status,
             stop,

@@ -131,6 +131,12 @@ pub fn large_subject(bucket: &str, object: &str) -> String {
     format!("$O.{bucket}.M.{}", URL_SAFE.encode(object))
 }
 
+/// The subject a version's pieces are kept under there.
+#[must_use]
+pub fn large_chunks(bucket: &str, nuid: &str) -> String {
+    format!("$O.{bucket}.C.{nuid}")
+}
+
 /// Refuses a server that is too old.
 ///
 /// # Errors

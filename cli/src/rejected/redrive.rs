@@ -51,10 +51,15 @@ pub(super) enum Left {
 impl Redrive {
     pub(super) fn new(broker: &Broker, settings: &Settings) -> Redrive {
         let stream = &settings.stream.stream_name;
-        // Ingest makes a stream that is missing; here a person is told.
+        // Ingest makes what is missing; here a person is told.
         let missing = Arc::new(Notify::new());
         Redrive {
-            aside: Aside::new(broker.clone(), stream, settings.hook.large_event_bytes.in_memory()),
+            aside: Aside::new(
+                broker.clone(),
+                stream,
+                settings.hook.large_event_bytes.in_memory(),
+                Arc::clone(&missing),
+            ),
             journal: JetStream::new(broker.clone(), stream, missing),
         }
     }

@@ -9,17 +9,16 @@ use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use async_nats::client::RequestErrorKind;
 use async_nats::{HeaderMap, HeaderValue, Request, header};
 use futures_util::future::join_all;
 use shared::broker::Broker;
 use tokio::sync::Notify;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
-use super::reply::{self, Reply};
+use super::attempt::{self, ATTEMPT_TIMEOUT, Attempts, Undone};
+use super::reply::Reply;
 use super::{Journal, Message, Stored};
 use crate::error::NotStored;
 
@@ -30,34 +29,23 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 /// From here on one atomic batch is quicker than as many publishes, each with an fsync of its own
 /// (`make bench`, "crossing").
 const BATCH_MESSAGES_MIN: usize = 16;
-/// One attempt. A leader that stepped down may never answer; the next attempt finds the new one.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between attempts.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(100);
-/// For a connection that has just been lost to come back before senders are told to come again.
-const RECONNECT_GRACE: Duration = Duration::from_millis(500);
 /// An id that no event has: a publish that expects it to be the last is never stored.
 const NO_ID: &str = "none";
 
 /// The stream, as ingest writes it.
 #[derive(Debug, Clone)]
 pub struct JetStream {
-    broker: Broker,
+    attempts: Attempts,
     stream: String,
-    missing: Arc<Notify>,
     batches: Arc<AtomicBool>,
 }
 
 /// What one attempt brought to light.
-enum Attempt {
+enum Progress {
     /// Every open message has its fate.
     Settled,
     /// The batch holds something the stream has: nothing of it was stored.
     Duplicates,
-    /// Not decided.
-    Unknown(NotStored),
-    /// The broker will not.
-    Refused(NotStored),
 }
 
 type Fates = [Option<Result<Stored, NotStored>>];
@@ -66,7 +54,11 @@ impl JetStream {
     /// The stream of this name. `missing` is told when nobody answers for it.
     #[must_use]
     pub fn new(broker: Broker, stream: &str, missing: Arc<Notify>) -> JetStream {
-        JetStream { broker, stream: stream.to_owned(), missing, batches: Arc::new(AtomicBool::new(true)) }
+        JetStream {
+            attempts: Attempts::new(broker, missing),
+            stream: stream.to_owned(),
+            batches: Arc::new(AtomicBool::new(true)),
+        }
     }
 
     /// Stores one piece, trying again until every message has a fate or the time is over.
@@ -77,55 +69,31 @@ impl JetStream {
             if open.is_empty() {
                 return;
             }
-            let until = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
-            let attempt = match self.connected(until).await {
-                Err(away) => Attempt::Refused(away),
-                Ok(()) => tokio::select! {
-                    attempt = timeout_at(until, self.attempt(messages, &open, fates, all_new)) => {
-                        attempt.unwrap_or(Attempt::Unknown(NotStored::Slow))
-                    }
-                    // The client would wait for the acknowledgement until the time is over.
-                    () = self.disconnected() => Attempt::Unknown(NotStored::Away),
-                },
-            };
-            let error = match attempt {
-                Attempt::Settled => continue,
-                Attempt::Duplicates => {
+            let attempt = self.attempt(messages, &open, fates, all_new);
+            let undone = match self.attempts.once(deadline, attempt).await {
+                Ok(Progress::Settled) => continue,
+                Ok(Progress::Duplicates) => {
                     // Each id is asked for; what is new is sent again as one batch. Where the stream has
                     // none of them after all, single publishes settle it.
                     all_new = !self.find_duplicates(messages, &open, fates).await;
                     continue;
                 }
-                Attempt::Unknown(error) if Instant::now() + ATTEMPT_PAUSE < deadline => {
-                    tracing::debug!(%error, open = open.len(), "a commit is undecided: trying again");
-                    sleep(ATTEMPT_PAUSE).await;
-                    continue;
-                }
-                Attempt::Unknown(error) | Attempt::Refused(error) => error,
+                Err(undone) => undone,
             };
-            fates.iter_mut().filter(|fate| fate.is_none()).for_each(|fate| *fate = Some(Err(error.clone())));
-            return;
+            if let Err(error) = attempt::pause(undone, deadline).await {
+                fates.iter_mut().filter(|fate| fate.is_none()).for_each(|fate| *fate = Some(Err(error.clone())));
+                return;
+            }
         }
     }
 
-    /// Refuses at once while the broker is away: what is queued then would be sent much later.
-    async fn connected(&self, until: Instant) -> Result<(), NotStored> {
-        if self.broker.is_connected() {
-            return Ok(());
-        }
-        let mut broker = self.broker.clone();
-        let grace = until.min(Instant::now() + RECONNECT_GRACE);
-        timeout_at(grace, broker.connected()).await.map_err(|_| NotStored::Away)
-    }
-
-    async fn disconnected(&self) {
-        let mut broker = self.broker.clone();
-        while broker.is_connected() {
-            broker.changed().await;
-        }
-    }
-
-    async fn attempt(&self, messages: &[Message], open: &[usize], fates: &mut Fates, singly: bool) -> Attempt {
+    async fn attempt(
+        &self,
+        messages: &[Message],
+        open: &[usize],
+        fates: &mut Fates,
+        singly: bool,
+    ) -> Result<Progress, Undone> {
         if open.len() < BATCH_MESSAGES_MIN || singly || !self.batches.load(Ordering::Relaxed) {
             self.publish_each(messages, open, fates).await
         } else {
@@ -133,15 +101,15 @@ impl JetStream {
         }
     }
 
-    async fn publish_batch(&self, messages: &[Message], open: &[usize], fates: &mut Fates) -> Attempt {
+    async fn publish_batch(&self, messages: &[Message], open: &[usize], fates: &mut Fates) -> Result<Progress, Undone> {
         let batch = HeaderValue::from(nuid::next().as_str());
-        let Some((last, first)) = open.split_last() else { return Attempt::Settled };
+        let Some((last, first)) = open.split_last() else { return Ok(Progress::Settled) };
         for (at, index) in first.iter().enumerate() {
             let message = &messages[*index];
             let headers = batch_headers(message, &batch, at + 1);
             let (subject, payload) = (message.event.subject.clone(), message.event.payload.clone());
-            if let Err(error) = self.broker.client().publish_with_headers(subject, headers, payload).await {
-                return Attempt::Refused(NotStored::Refused(error.to_string()));
+            if let Err(error) = self.attempts.broker.client().publish_with_headers(subject, headers, payload).await {
+                return Err(Undone::Refused(NotStored::Refused(error.to_string())));
             }
         }
         let mut headers = batch_headers(&messages[*last], &batch, open.len());
@@ -149,32 +117,32 @@ impl JetStream {
         match self.request(&messages[*last], headers, Some(open.len())).await {
             Reply::Stored { .. } => {
                 open.iter().for_each(|index| fates[*index] = Some(Ok(Stored::New)));
-                Attempt::Settled
+                Ok(Progress::Settled)
             }
-            Reply::DuplicateInBatch => Attempt::Duplicates,
-            Reply::Unknown(what) => self.unknown(what),
+            Reply::DuplicateInBatch => Ok(Progress::Duplicates),
+            Reply::Unknown(what) => Err(self.attempts.unknown(what)),
             Reply::NoBatches => {
                 tracing::warn!("the stream takes no atomic batches of this size: publishing singly, which is slower");
                 self.batches.store(false, Ordering::Relaxed);
-                Attempt::Unknown(NotStored::Slow)
+                Err(Undone::Unknown(NotStored::Slow))
             }
-            Reply::WrongLast => Attempt::Unknown(NotStored::Slow),
-            Reply::Refused(what) => Attempt::Refused(NotStored::Refused(what)),
+            Reply::WrongLast => Err(Undone::Unknown(NotStored::Slow)),
+            Reply::Refused(what) => Err(Undone::Refused(NotStored::Refused(what))),
         }
     }
 
-    async fn publish_each(&self, messages: &[Message], open: &[usize], fates: &mut Fates) -> Attempt {
+    async fn publish_each(&self, messages: &[Message], open: &[usize], fates: &mut Fates) -> Result<Progress, Undone> {
         let replies = in_order(open.iter().map(|index| self.publish_one(&messages[*index]))).await;
-        let mut worst = Attempt::Settled;
+        let mut worst = Ok(Progress::Settled);
         for (index, reply) in open.iter().zip(replies) {
             match reply {
                 Reply::Stored { duplicate } => {
                     fates[*index] = Some(Ok(if duplicate { Stored::Duplicate } else { Stored::New }));
                 }
                 Reply::Refused(what) => fates[*index] = Some(Err(NotStored::Refused(what))),
-                Reply::Unknown(what) => worst = self.unknown(what),
+                Reply::Unknown(what) => worst = Err(self.attempts.unknown(what)),
                 Reply::DuplicateInBatch | Reply::WrongLast | Reply::NoBatches => {
-                    worst = Attempt::Unknown(NotStored::Slow);
+                    worst = Err(Undone::Unknown(NotStored::Slow));
                 }
             }
         }
@@ -203,7 +171,7 @@ impl JetStream {
     }
 
     async fn is_single_copy(&self) -> bool {
-        let context = async_nats::jetstream::new(self.broker.client().clone());
+        let context = async_nats::jetstream::new(self.attempts.broker.client().clone());
         let info = timeout(ATTEMPT_TIMEOUT, context.get_stream(&self.stream)).await;
         info.is_ok_and(|found| found.is_ok_and(|stream| stream.cached_info().config.num_replicas == 1))
     }
@@ -215,32 +183,13 @@ impl JetStream {
     async fn probe(&self, message: &Message) -> Reply {
         let mut headers = headers(message);
         headers.insert(header::NATS_EXPECTED_LAST_MESSAGE_ID, NO_ID);
-        let request = Request::new().headers(headers).timeout(None);
-        self.send(&message.event.subject, request, None).await
+        let request = Request::new().headers(headers);
+        self.attempts.send(&message.event.subject, request, None).await
     }
 
     async fn request(&self, message: &Message, headers: HeaderMap, count: Option<usize>) -> Reply {
-        let request = Request::new().headers(headers).payload(message.event.payload.clone()).timeout(None);
-        self.send(&message.event.subject, request, count).await
-    }
-
-    async fn send(&self, subject: &str, request: Request, count: Option<usize>) -> Reply {
-        match self.broker.client().send_request(subject.to_owned(), request).await {
-            Ok(message) => reply::read(&message.payload, count),
-            Err(error) => match error.kind() {
-                RequestErrorKind::NoResponders => Reply::Unknown("nobody answers for the stream".to_owned()),
-                RequestErrorKind::TimedOut | RequestErrorKind::Other => Reply::Unknown(error.to_string()),
-                RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
-                    Reply::Refused(error.to_string())
-                }
-            },
-        }
-    }
-
-    fn unknown(&self, what: String) -> Attempt {
-        tracing::debug!(what, "the broker has not decided");
-        self.missing.notify_one();
-        Attempt::Unknown(NotStored::NoStream)
+        let request = Request::new().headers(headers).payload(message.event.payload.clone());
+        self.attempts.send(&message.event.subject, request, count).await
     }
 }
 

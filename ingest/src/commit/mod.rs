@@ -2,8 +2,10 @@
 //!
 //! **Owns** what an acknowledgement is: a request is answered 200 only when each of its events has been
 //! acknowledged by the broker, by itself or with its batch. [`group`] joins requests that arrive
-//! together; [`jetstream`] is the one journal in production.
+//! together; [`jetstream`] is the one journal in production. `attempt` is how either it or
+//! [`aside`](crate::aside) goes about the broker.
 
+pub(crate) mod attempt;
 pub mod group;
 pub mod jetstream;
 mod reply;

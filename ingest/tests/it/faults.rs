@@ -9,7 +9,7 @@ use shared::testing::{soon, until};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Ingest, batch, counts, events, signed};
+use crate::harness::{Ingest, batch, counts, events, signed, stored};
 
 fn told_to_come_again(answer: &Answer) {
     assert_eq!(answer.status, 503, "{} {}", answer.head, String::from_utf8_lossy(&answer.body));
@@ -150,6 +150,59 @@ async fn a_deleted_stream_is_made_again() {
     context.delete_stream("MANDRILL").await.expect("deleted");
     assert_eq!(counts(&ingest.post_until_taken(&batch("d", 30)).await), (30, 0, 0));
     assert_eq!(without_repeats(events(&broker).await), 30);
+}
+
+#[tokio::test]
+async fn what_is_beside_the_stream_is_made_again_too_and_the_batch_taken_meanwhile() {
+    let broker = Broker::start().await;
+    let ingest = Ingest::start(signed(&broker).or("LARGE_EVENT_BYTES", "4KiB")).await;
+    let context = async_nats::jetstream::new(broker.client().await);
+    for (stream, sort) in [("OBJ_MANDRILL_LARGE", "large"), ("MANDRILL_REJECTED", "rejected")] {
+        context.delete_stream(stream).await.expect("deleted");
+        let large = format!(r#"{{"event":"open","_id":"{sort}","x":"{}"}}"#, "y".repeat(300_000));
+        let answer = WEBHOOK.post(ingest.address, &format!(r#"[{large},"{sort}"]"#)).await;
+        assert_eq!(counts(&answer), (1, 0, 1), "{stream}");
+    }
+    assert_eq!(stored(&broker, "MANDRILL_REJECTED").await.len(), 1, "the one from before went with its stream");
+    assert_eq!(stored(&broker, "OBJ_MANDRILL_LARGE").await.len(), 2 * (3 + 1), "three pieces each, and what it is");
+}
+
+#[tokio::test]
+async fn frozen_what_is_beside_the_stream_is_told_of_as_the_stream_is() {
+    let broker = Broker::start().await;
+    let ingest = Ingest::start(signed(&broker).or("LARGE_EVENT_BYTES", "4KiB")).await;
+    let large = format!(r#"[{{"event":"open","x":"{}"}}]"#, "y".repeat(5_000));
+    broker.freeze();
+    let post = |batch| WEBHOOK.post(ingest.address, batch);
+    let answers = tokio::join!(post(&large), post(r#"["rejected"]"#), post(r#"[{"event":"open"}]"#));
+    for answer in [&answers.0, &answers.1] {
+        told_to_come_again(answer);
+        assert_eq!(answer.json()["detail"], answers.2.json()["detail"]);
+    }
+    broker.thaw();
+    assert_eq!(counts(&ingest.post_until_taken(&large).await).2, 0);
+    assert_eq!(counts(&ingest.post_until_taken(r#"["rejected"]"#).await), (0, 0, 1));
+    assert_eq!(stored(&broker, "MANDRILL_REJECTED").await.len(), 1, "kept once");
+}
+
+#[tokio::test]
+async fn what_is_beside_the_stream_and_full_is_told_at_once() {
+    let broker = Broker::start().await;
+    let ingest = Ingest::start(signed(&broker).or("COMMIT_TIMEOUT", "5m").or("LARGE_EVENT_BYTES", "4KiB")).await;
+    let context = async_nats::jetstream::new(broker.client().await);
+    for (stream, batch) in [
+        ("OBJ_MANDRILL_LARGE", format!(r#"[{{"event":"open","x":"{}"}}]"#, "y".repeat(5_000))),
+        ("MANDRILL_REJECTED", r#"["rejected"]"#.to_owned()),
+    ] {
+        let mut config = context.get_stream(stream).await.expect("the stream").cached_info().config.clone();
+        config.discard = async_nats::jetstream::stream::DiscardPolicy::New;
+        config.max_bytes = 1;
+        context.update_stream(&config).await.expect("limited");
+        let answer = WEBHOOK.post(ingest.address, &batch).await;
+        told_to_come_again(&answer);
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains("the broker refused: maximum bytes exceeded"), "{detail}");
+    }
 }
 
 #[tokio::test]
