@@ -5,6 +5,7 @@
 //! costs no memory; the connection's own limit ends one that takes nothing at all.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use shared::cursor::Cursor;
 use shared::drain;
 use shared::http::Body;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, Changes, now_ms};
@@ -30,12 +31,14 @@ use crate::log::FeedState;
 use crate::metrics::SessionMetrics;
 use crate::sessions::Admission;
 use crate::store::Busy;
-use crate::walk::{Request, Step, Walk};
+use crate::walk::{Request, Step, Stretch, Walk};
 
 /// What a stream is.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 /// A silent stream says so much: proxies cut connections that are silent for longer.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+/// One that has passed events it does not want tells sooner up to where.
+const POSITION_INTERVAL: Duration = Duration::from_secs(10);
 /// Where too many catch up, before a reader asks again.
 const CATCHUP_PAUSE: Duration = Duration::from_millis(500);
 /// The kind, for the metrics.
@@ -61,6 +64,8 @@ struct Events {
     /// When it ends, once the client was told to go.
     ends: Option<Instant>,
     told: u64,
+    /// When the last piece went out.
+    said: Instant,
     access: Access,
     keys: Changes,
     /// The last piece was sent.
@@ -90,6 +95,7 @@ pub(crate) fn answer(
     let age = engine.limits.session_max_age.mul_f64(rand::random_range(0.8..1.2));
     let mut events = Events {
         told: walk.cursor().sequence,
+        said: Instant::now(),
         walk,
         filter,
         out: BytesMut::new(),
@@ -149,12 +155,14 @@ impl Events {
             let behind = self.fill();
             // Nobody knows when the next piece will be asked for.
             self.walk.let_go();
-            match behind {
-                Some(request) => self.catch_up(request).await,
-                None if self.out.is_empty() => self.wait().await,
-                None => {}
+            if self.out.is_empty() && self.due() <= Instant::now() {
+                self.keep_alive();
+            }
+            if self.out.is_empty() {
+                self.wait(behind).await;
             }
             if !self.out.is_empty() {
+                self.said = Instant::now();
                 return Some(self.out.split().freeze());
             }
         }
@@ -187,36 +195,37 @@ impl Events {
         None
     }
 
-    async fn catch_up(&mut self, request: Request) {
-        let _counted = self.engine.metrics.catching_up();
-        match self.engine.store.stretch(request).await {
-            Ok(stretch) => {
+    /// Waits for something to say, or for what has to be read from the stream before there is.
+    async fn wait(&mut self, behind: Option<Request>) {
+        let told_to_go = self.ends.is_some();
+        let due = self.due();
+        let allowed = self.access.ends_ms().map(|ends_ms| Duration::from_millis(ends_ms.saturating_sub(now_ms())));
+        let engine = Arc::clone(&self.engine);
+        tokio::select! {
+            stretch = catch_up(&engine, behind) => {
                 if let Some(gap) = self.walk.supply(stretch) {
                     self.control(Some(&gap.before), &Control::gap(&gap));
                 }
             }
-            Err(Busy) => tokio::time::sleep(CATCHUP_PAUSE).await,
-        }
-    }
-
-    /// Waits for something to say.
-    async fn wait(&mut self) {
-        let told_to_go = self.ends.is_some();
-        let comment = Instant::now() + COMMENT_INTERVAL;
-        let allowed = self.access.ends_ms().map(|ends_ms| Duration::from_millis(ends_ms.saturating_sub(now_ms())));
-        tokio::select! {
             () = self.keys.next() => {}
-            () = tokio::time::sleep(allowed.unwrap_or(COMMENT_INTERVAL)), if allowed.is_some() => {}
-            _ = self.head.changed() => {}
+            () = sleep(allowed.unwrap_or(COMMENT_INTERVAL)), if allowed.is_some() => {}
+            // Whoever is behind gains nothing from newer events, and would begin to read again at each.
+            _ = self.head.changed(), if behind.is_none() => {}
             _ = self.feed.changed() => {
                 let state = *self.feed.borrow_and_update();
                 self.control(None, &Control::status(state));
             }
             () = self.draining.signal.cancelled(), if !told_to_go => self.go_with_the_replica(),
             () = sleep_until(self.expires), if !told_to_go => self.go_with_age(),
-            () = sleep_until(self.ends.unwrap_or(comment)), if told_to_go => {}
-            () = sleep_until(comment) => self.keep_alive(),
+            () = sleep_until(self.ends.unwrap_or(due)), if told_to_go => {}
+            () = sleep_until(due) => {}
         }
+    }
+
+    /// When it has to say something, whether or not anything it wants has come.
+    fn due(&self) -> Instant {
+        let has_moved = self.walk.cursor().sequence > self.told;
+        self.said + if has_moved { POSITION_INTERVAL } else { COMMENT_INTERVAL }
     }
 
     fn keep_alive(&mut self) {
@@ -265,5 +274,17 @@ impl Events {
         // A line break from another publisher must not end the event early: it is white space in JSON.
         self.out.extend(text.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
         self.out.put_slice(b"\n\n");
+    }
+}
+
+/// What a reader that is behind needs; a reader that is not waits for ever.
+async fn catch_up(engine: &Engine, behind: Option<Request>) -> Arc<Stretch> {
+    let Some(request) = behind else { return pending().await };
+    let _counted = engine.metrics.catching_up();
+    loop {
+        match engine.store.stretch(request).await {
+            Ok(stretch) => return stretch,
+            Err(Busy) => sleep(CATCHUP_PAUSE).await,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shared::cursor::Cursor;
 use shared::testing::broker::Broker;
 use shared::testing::http::{get, request, send};
 use shared::testing::{soon, until};
@@ -77,6 +78,57 @@ async fn a_stream_made_anew_and_a_broker_that_is_away_are_said() {
     assert_eq!(status["feed"]["state"], "stalled");
     broker.restart().await;
     assert_eq!(stream.next().await.expect("news").json()["feed"], "live");
+}
+
+#[tokio::test]
+async fn a_stream_for_which_nothing_comes_says_where_it_is_however_much_comes_for_others() {
+    let (_broker, writer, service) = service(&[]).await;
+    let (mut stream, _) = EventStream::open(service.http, "/api/events/stream?event=open", &[]).await;
+    // Another sort of event comes all the time.
+    let storing = tokio::spawn(async move {
+        loop {
+            writer.store(r#"{"event":"click"}"#).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    let mut last = 0;
+    for _ in 0..2 {
+        let message = stream.next().await.expect("a position");
+        let position = message.json();
+        assert_eq!((&position["_control"], position["at"].as_str()), (&"position".into(), message.id.as_deref()));
+        let at: Cursor = message.id.expect("an id").parse().expect("a cursor");
+        assert!(at.sequence > last, "{last}, {at}");
+        last = at.sequence;
+    }
+    storing.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_behind_is_told_that_the_broker_is_away_and_goes_on_when_it_is_back() {
+    let (mut broker, writer, service) = service(&[("RING_BYTES", "1MiB")]).await;
+    let (mut stream, _) = EventStream::open(service.http, "/api/events/stream", &[]).await;
+    writer.store_all(&events(1)).await;
+    let first = stream.next().await.expect("an event").id.expect("an id");
+    // More than the sockets and the ring hold.
+    let all: Vec<String> = (0..600).map(|n| format!(r#"{{"n":{n},"fill":"{}"}}"#, "x".repeat(20_000))).collect();
+    writer.store_all(&all).await;
+    let (mut stream, _) = EventStream::open(service.http, "/api/events/stream", &[("Last-Event-ID", &first)]).await;
+    broker.kill();
+    let (mut had, mut feed) = (0, Vec::new());
+    while had < all.len() {
+        let message = stream.next().await.expect("more");
+        if message.event.is_none() {
+            assert!(parts(&message.data).2 == all[had], "event {had}");
+            had += 1;
+            continue;
+        }
+        feed.push(message.json()["feed"].as_str().expect("news of the feed").to_owned());
+        if feed == ["stalled"] {
+            assert!(had < all.len() - 100, "told on the way: {had}");
+            broker.restart().await;
+        }
+    }
+    assert_eq!(feed.first().map(String::as_str), Some("stalled"));
 }
 
 #[tokio::test]
