@@ -54,6 +54,40 @@ pub struct Trust {
     unsigned: bool,
 }
 
+/// What keys may be depends on what they are used with.
+struct Rules {
+    urls: Vec<String>,
+    unsigned: bool,
+}
+
+impl Rules {
+    fn of(settings: &HookSettings) -> Rules {
+        let WebhookUrls(urls) = settings.mandrill_webhook_urls.clone();
+        Rules { urls, unsigned: settings.allow_unsigned }
+    }
+
+    /// The variables at fault, and what is wrong with them: never a key.
+    fn broken_by(&self, keys: &[String]) -> Vec<(&'static str, String)> {
+        let mut broken = Vec::new();
+        if !keys.is_empty() && self.unsigned {
+            let what = "cannot be used together with MANDRILL_WEBHOOK_KEYS: remove one of them";
+            broken.push(("allow_unsigned", what.to_owned()));
+        }
+        if !keys.is_empty() && self.urls.is_empty() {
+            let what = "must hold the URLs registered in Mandrill: signatures are made over them";
+            broken.push(("mandrill_webhook_urls", what.to_owned()));
+        }
+        if keys.len() * self.urls.len() > PAIRS_MAX {
+            let what = format!("make more than {PAIRS_MAX} pairs with MANDRILL_WEBHOOK_URLS");
+            broken.push(("mandrill_webhook_keys", what));
+        }
+        if keys.iter().any(|key| key == TEST_KEY) {
+            broken.push(("mandrill_webhook_keys", format!("{TEST_KEY:?} is public: anybody can sign with it")));
+        }
+        broken
+    }
+}
+
 /// What a form's signature shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authenticity {
@@ -72,31 +106,22 @@ pub enum Authenticity {
 impl Trust {
     /// Checks the rules about the settings before anything runs.
     pub fn check(settings: &HookSettings, mistakes: &mut Mistakes) {
-        let keys = settings.mandrill_webhook_keys.get();
-        let WebhookUrls(urls) = &settings.mandrill_webhook_urls;
-        if !keys.is_empty() && settings.allow_unsigned {
-            mistakes.add("allow_unsigned", "cannot be used together with MANDRILL_WEBHOOK_KEYS: remove one of them");
-        }
-        if !keys.is_empty() && urls.is_empty() {
-            mistakes.add(
-                "mandrill_webhook_urls",
-                "must hold the URLs registered in Mandrill: signatures are made over them",
-            );
-        }
-        if keys.len() * urls.len() > PAIRS_MAX {
-            mistakes
-                .add("mandrill_webhook_keys", format!("make more than {PAIRS_MAX} pairs with MANDRILL_WEBHOOK_URLS"));
-        }
-        if keys.iter().any(|key| key == TEST_KEY) {
-            mistakes.add("mandrill_webhook_keys", format!("{TEST_KEY:?} is public: anybody can sign with it"));
+        for (variable, what) in Rules::of(settings).broken_by(settings.mandrill_webhook_keys.get()) {
+            mistakes.add(variable, what);
         }
     }
 
-    /// From settings that were checked. Follows the keys' file, where they stand in one.
+    /// From settings that were checked. Follows the keys' file, where they stand in one, and holds what it comes to
+    /// hold to the same rules.
     #[must_use]
     pub fn new(settings: &HookSettings) -> Trust {
-        let WebhookUrls(urls) = settings.mandrill_webhook_urls.clone();
-        Trust { urls, keys: settings.mandrill_webhook_keys.clone().watch(), unsigned: settings.allow_unsigned }
+        let Rules { urls, unsigned } = Rules::of(settings);
+        let rules = Rules::of(settings);
+        let keys = settings.mandrill_webhook_keys.clone().watch_if(move |keys| match rules.broken_by(keys).pop() {
+            Some((variable, what)) => Err(format!("{}: {what}", variable.to_ascii_uppercase())),
+            None => Ok(()),
+        });
+        Trust { urls, keys, unsigned }
     }
 
     /// Whether requests are taken without a signature.
@@ -159,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn keys_in_a_file_are_renewed_and_a_file_that_is_gone_leaves_the_last() {
+    async fn keys_in_a_file_are_renewed_and_one_that_is_gone_or_may_not_be_used_leaves_the_last() {
         let file = std::env::temp_dir().join(format!("mandrill-live-keys-{}", std::process::id()));
         let write = |keys: &str| std::fs::write(&file, keys).expect("a file");
         write("old\n");
@@ -175,6 +200,12 @@ mod tests {
         std::fs::remove_file(&file).expect("removed");
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(**trust.keys.borrow(), ["new", "old"]);
+        let many = (0..=PAIRS_MAX).map(|number| format!("key{number}\n")).collect::<String>();
+        for refused in ["new\ntest-webhook\n", &many] {
+            write(refused);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(**trust.keys.borrow(), ["new", "old"], "{refused}");
+        }
         write("new\n");
         trust.keys.changed().await.expect("it is followed");
         assert_eq!(**trust.keys.borrow(), ["new"]);

@@ -48,22 +48,32 @@ impl<T: Value + PartialEq + Send + Sync + 'static> Secret<T> {
     /// The secret now and, where it stands in a file, whenever that file has changed. A file that cannot
     /// be read or used leaves the last good value in force and says so in the log.
     pub fn watch(self) -> watch::Receiver<T> {
+        self.watch_if(|_| Ok(()))
+    }
+
+    /// The same, and what `check` refuses is not used either. What it says is written to the log.
+    pub fn watch_if(self, check: impl Fn(&T) -> Result<(), String> + Send + 'static) -> watch::Receiver<T> {
         let (sender, receiver) = watch::channel(self.value);
         if let Some(file) = self.file {
-            tokio::spawn(follow(file, sender));
+            tokio::spawn(follow(file, check, sender));
         }
         receiver
     }
 }
 
-async fn follow<T: Value + PartialEq>(file: PathBuf, sender: watch::Sender<T>) {
+async fn follow<T: Value + PartialEq>(
+    file: PathBuf,
+    check: impl Fn(&T) -> Result<(), String>,
+    sender: watch::Sender<T>,
+) {
     let mut failing = false;
     loop {
         tokio::select! {
             () = tokio::time::sleep(FILE_CHECK_INTERVAL) => {}
             () = sender.closed() => return,
         }
-        match read(&file).and_then(|text| T::parse(&text)) {
+        let usable = read(&file).and_then(|text| T::parse(&text)).and_then(|value| check(&value).map(|()| value));
+        match usable {
             Ok(value) => {
                 failing = false;
                 let changed = sender.send_if_modified(|now| {
