@@ -36,7 +36,7 @@ shared::settings! {
         pub lag_timeout: Span = "30s", "1s" => "10m";
         /// What a session that is behind takes a second, at least.
         pub min_rate_bytes: ByteSize = "16KiB", "1" => "1GiB";
-        /// Between two pings; a client that has not answered by the next is cut.
+        /// Between two pings; a client that keeps up and has not answered by the next is cut.
         pub ping_interval: Span = "25s", "1s" => "50s";
         /// After how long a session that knows how is asked to move to another replica, 20 % more or less.
         pub session_max_age: Span = "1h", "1s" => "30d";

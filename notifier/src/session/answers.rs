@@ -61,7 +61,7 @@ impl Session {
     /// Answers what a client has sent, but for a token: that is judged first.
     fn answer(&self, inbound: Inbound) -> Result<Option<Token>, ReadEnd> {
         let mut state = self.state();
-        state.awaited = false;
+        state.heard_from();
         if !state.allows_another(Instant::now()) {
             return Err(ReadEnd::Refused(Close::Abuse));
         }

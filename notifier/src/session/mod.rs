@@ -297,15 +297,16 @@ impl Session {
         }
     }
 
-    /// Asks whether the client is still there; a client that has not said anything since the last time is
+    /// Asks whether the client is still there; one that keeps up and has not said anything since the last time is
     /// taken for gone.
     pub(crate) fn ping(&self) {
         let mut state = self.state();
-        if std::mem::replace(&mut state.awaited, true) {
+        if state.asks_again() {
+            self.say(&mut state, frame::PING);
+        } else {
             state.gone = true;
-            return self.take_over(&mut state);
+            self.take_over(&mut state);
         }
-        self.say(&mut state, frame::PING);
     }
 
     /// Tells a quiet client up to where there was nothing for it, so that it resumes from there.

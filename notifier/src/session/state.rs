@@ -53,8 +53,8 @@ pub(super) struct State {
     pub(super) ending: Option<Close>,
     /// The connection is.
     pub(super) gone: bool,
-    /// A ping was sent and nothing has come since.
-    pub(super) awaited: bool,
+    /// Pings it may still leave unanswered before it is taken for gone.
+    patience: u8,
     /// The client was told to move.
     pub(super) told_to_go: bool,
     /// The last sequence the client has, or was told of.
@@ -80,6 +80,11 @@ pub(super) struct Change {
 /// Messages a client may send in a window; pings count. A client has little to say, and each costs a turn.
 const MESSAGES_A_WINDOW: u16 = 200;
 const WINDOW: Duration = Duration::from_secs(10);
+/// Pings a client may leave unanswered.
+const PINGS_UNANSWERED_MAX: u8 = 1;
+/// The same where events wait for its socket. What the kernel holds already comes before the ping, and takes
+/// more than one interval at the least pace that is allowed.
+const PINGS_UNANSWERED_BEHIND_MAX: u8 = 2;
 
 impl State {
     pub(super) fn new(opening: Opening) -> State {
@@ -96,7 +101,7 @@ impl State {
             held: Held(0),
             ending: None,
             gone: false,
-            awaited: false,
+            patience: PINGS_UNANSWERED_MAX,
             told_to_go: false,
             sent_lately: false,
             told_feed: FeedState::Live,
@@ -108,6 +113,23 @@ impl State {
     pub(super) fn take_back(&mut self) {
         self.holder = Holder::Task;
         self.held = Held(self.held.0.wrapping_add(1));
+    }
+
+    /// Something has come from the client.
+    pub(super) fn heard_from(&mut self) {
+        self.patience = self.patience.max(PINGS_UNANSWERED_MAX);
+    }
+
+    /// Whether the client is to be pinged once more; one that has left too many unanswered is taken for gone.
+    /// While anything waits for its socket it is only judged by its pace.
+    pub(super) fn asks_again(&mut self) -> bool {
+        if !self.outbox.is_empty() {
+            self.patience = PINGS_UNANSWERED_BEHIND_MAX;
+            return true;
+        }
+        let left = self.patience.checked_sub(1);
+        self.patience = left.unwrap_or_default();
+        left.is_some()
     }
 
     /// Whether the client may send another message; counts it.

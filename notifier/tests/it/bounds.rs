@@ -115,12 +115,7 @@ async fn two_hundred_sessions_that_stop_reading_cost_no_more_than_is_said() {
     let broker = Broker::start().await;
     let writer = Writer::new(&broker).await;
     let (ring, readers) = (RING.to_string(), READERS.to_string());
-    let variables = [
-        ("RING_BYTES", ring.as_str()),
-        ("CATCHUP_READERS", readers.as_str()),
-        ("LAG_TIMEOUT", "10m"),
-        ("PING_INTERVAL", "50s"),
-    ];
+    let variables = [("RING_BYTES", ring.as_str()), ("CATCHUP_READERS", readers.as_str()), ("LAG_TIMEOUT", "10m")];
     let process = start(&broker, &variables).await;
     let mut reader = Client::connect(process.address, "/ws/email/", &[]).await;
     let mut stuck = Vec::new();

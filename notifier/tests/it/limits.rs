@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::testing::broker::Broker;
-use shared::testing::{soon, until};
+use shared::testing::{http, soon, until};
 
 use crate::support::client::{Frame, PING, PONG, masked};
 use crate::support::{Client, Service, Writer, events, expect};
@@ -63,6 +63,25 @@ async fn a_client_that_answers_no_ping_is_cut_and_one_that_does_stays() {
     let batch = events(3);
     writer.store_all(&batch).await;
     expect(&mut alive, &batch).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_reads_slowly_is_not_cut_for_pings_that_wait_behind_its_events() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("PING_INTERVAL", "1s")]).await;
+    // Far more than the kernel holds: a ping comes to it only after seconds of what was sent before.
+    let all: Vec<String> = (0..300).map(|n| format!(r#"{{"n":{n},"fill":"{}"}}"#, "x".repeat(20_000))).collect();
+    writer.store_all(&all).await;
+    let kept = async || http::get(service.http, "/api/status").await.json()["ring"]["events"] == all.len();
+    until("they have come", kept).await;
+    let mut slow = Client::narrow(service.http, "/ws/email/?last=300").await;
+    let (at_first, then) = all.split_at(40);
+    for event in at_first {
+        expect(&mut slow, std::slice::from_ref(event)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    expect(&mut slow, then).await;
 }
 
 #[tokio::test]
