@@ -6,12 +6,14 @@ use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use notifier::erasures::Record;
 use shared::settings::{Environment, Mistakes, Settings as _};
 use shared::stream::{self, StreamSettings};
+use shared::subject::RecipientHash;
 use shared::testing::broker::Broker;
 use shared::testing::http::{Answer, send};
 use shared::testing::process::Process;
-use shared::testing::soon;
+use shared::testing::{soon, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mandrill-live");
 const ANN: &str = "ann.of.all@example.com";
@@ -118,6 +120,24 @@ async fn what_a_notifier_logs_of_an_erasure_is_enough_to_apply_it_again_and_name
         let listed = run(&restored.environment(), &["list"], b"").await;
         assert_eq!(text(&listed.stdout), text(&list.stdout));
         assert_eq!(ids(&services).await, ["later"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_notifier_writes_down_whom_it_was_told_to_forget_also_where_another_one_was_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start().await;
+    let (asked, told) = (folder.path().join("asked"), folder.path().join("told"));
+    let services = [up(&broker, &asked, "text").await, up(&broker, &told, "json").await];
+    store(&services[0], &["a1"]).await;
+    assert_eq!(erase(&services[0]).await, 1);
+    for log in [asked, told] {
+        let records = || {
+            let log = std::fs::read_to_string(&log).expect("a log");
+            log.lines().filter_map(Record::read).collect::<Vec<_>>()
+        };
+        until("it is written down", async || !records().is_empty()).await;
+        assert_eq!(records()[0].recipient, RecipientHash::of(ANN));
     }
 }
 

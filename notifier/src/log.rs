@@ -73,10 +73,11 @@ impl Log {
         }
     }
 
-    /// Takes a person's events out of the ring, for everybody who reads it from here on.
-    pub(crate) fn erase(&self, tombstone: Tombstone) {
+    /// Changes the ring, and takes a person's events out of it, for everybody who reads it from here on.
+    pub(crate) fn erase(&self, tombstone: Tombstone, change: impl FnOnce(&mut Ring)) {
         let mut met = None;
         self.change(|ring| {
+            change(ring);
             ring.erase(tombstone);
             met = Some(Met { epoch: ring.epoch(), tombstone, next: ring.head_index() });
         });

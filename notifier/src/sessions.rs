@@ -168,6 +168,8 @@ impl Sessions {
         if self.draining.signal.is_cancelled() {
             session.end(Close::GoingAway);
         }
+        let feed = *self.engine.log.feed().borrow();
+        session.tell_feed(feed);
         let ended = session::task::run(&session, unread).await;
         self.engine.curfew.remove(&session, &session.access());
         drop(registered);

@@ -1,6 +1,6 @@
 //! An erasure as it is kept apart from the broker: who, and when. Never an address.
 //!
-//! **Owns** the log line that is written of each, and the reading of such lines: a restored backup knows nothing
+//! **Owns** the log lines that are written of each, and the reading of such lines: a restored backup knows nothing
 //! of those that came after it. Pure but for the log.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -53,6 +53,13 @@ impl Record {
 
     fn erased_at(&self) -> String {
         humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(self.erased_ms)).to_string()
+    }
+
+    /// A replica met the tombstone: from here on it shows nothing of what was stored before. Every replica says so, since
+    /// the one that was asked to erase may end before it can.
+    pub(crate) fn log_met(&self, sequence: u64) {
+        let (recipient, erased_at) = (self.recipient, self.erased_at());
+        tracing::info!(%recipient, %erased_at, sequence, "a person is erased: nothing of theirs is shown any more");
     }
 
     /// It is done.

@@ -21,6 +21,9 @@ pub(crate) enum Fault {
     /// Messages were dropped on the way.
     #[error("messages were dropped on the way")]
     Missed,
+    /// What was to be read next is gone, and was there a moment ago.
+    #[error("the stream dropped events that were to be read next")]
+    Dropped,
     /// Flow control is not answered, or the answers do not arrive.
     #[error("the consumer waits for flow-control answers that do not arrive: may this user publish to $JS.FC.>?")]
     Stalled,
@@ -43,11 +46,12 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All names, as `name` gives them.
-    pub(crate) const NAMES: [&str; 10] = [
+    pub(crate) const NAMES: [&str; 11] = [
         "connection",
         "silent",
         "closed",
         "missed",
+        "dropped",
         "stalled",
         "rewritten",
         "behind",
@@ -63,6 +67,7 @@ impl Fault {
             Fault::Silent => "silent",
             Fault::Closed => "closed",
             Fault::Missed => "missed",
+            Fault::Dropped => "dropped",
             Fault::Stalled => "stalled",
             Fault::Rewritten => "rewritten",
             Fault::Behind => "behind",

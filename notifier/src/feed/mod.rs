@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chunk::{Chunk, ChunkBuilder, Place};
 use crate::erased::{Erased, Tombstone};
+use crate::erasures::Record;
 use crate::log::Log;
 use crate::metrics::FeedMetrics;
 use crate::ring::Ring;
@@ -107,12 +108,22 @@ impl Feed {
     async fn follow(&mut self) -> Result<Infallible, Fault> {
         self.broker.connected().await;
         self.broker.mark_seen();
-        let (epoch, plan, mut consumer) = timeout(OPEN_TIMEOUT, self.open()).await.map_err(|_| Fault::NoAnswer)??;
-        // Those erased before its first message; where it goes on, it knows them.
+        let info = timeout(OPEN_TIMEOUT, stream::info(&self.context, &self.stream));
+        let info = info.await.map_err(|_| Fault::NoAnswer)??;
+        let (epoch, last) = (stream::epoch_of(&info)?, info.state.last_sequence);
+        let plan = Plan::new(self.read, epoch, &info.state, self.ring_bytes);
+        // Those erased before its first message; where it goes on, it knows them. They are read before there is a
+        // consumer: one that nobody listens to meanwhile says that it is stalled.
         let erased = match plan {
-            Plan::Fill { .. } | Plan::Anew { .. } => Some(self.erased_before(epoch, consumer.starts_after()).await?),
+            Plan::Fill { .. } | Plan::Anew { .. } => Some(self.erased_before(epoch, last).await?),
             Plan::Continue { .. } | Plan::Lost { .. } => None,
         };
+        let policy = plan.deliver_policy();
+        let consumer = Consumer::create(self.broker.client(), &self.context, &self.stream, policy);
+        let mut consumer = timeout(OPEN_TIMEOUT, consumer).await.map_err(|_| Fault::NoAnswer)??;
+        if consumer.starts_after() > plan.passes_over(last) {
+            return Err(Fault::Dropped);
+        }
         if let Plan::Fill { .. } = plan {
             self.fill(epoch, &mut consumer, erased).await?;
         } else {
@@ -133,8 +144,7 @@ impl Feed {
             let span = self.traces.join("deliver", SpanKind::Consumer, self.traced.iter().map(String::as_str), since);
             self.traced.clear();
             // What arrived before a fault is as good as ever: it must not be read twice.
-            self.publish(batch.take());
-            tombstone.into_iter().for_each(|tombstone| self.log.erase(tombstone));
+            self.publish(batch.take(), tombstone);
             // Every worker has been told: what a slow session adds is its own.
             drop(span);
             if let Some(fault) = fault {
@@ -143,29 +153,26 @@ impl Feed {
         }
     }
 
-    /// Shares what was read, also where none of it is an event: queries wait for the stream's last sequence.
-    fn publish(&self, chunk: Option<Chunk>) {
+    /// Shares what was read, also where none of it is an event: queries wait for the stream's last sequence. A
+    /// tombstone is met in the moment it is heard: nobody reads past it what it covers.
+    fn publish(&self, chunk: Option<Chunk>, tombstone: Option<Tombstone>) {
         let heard = self.read.map_or(Place::default(), |read| read.place);
-        if chunk.is_none() && self.log.read(|ring| ring.head().sequence) >= Some(heard.sequence) {
+        let nothing = chunk.is_none() && tombstone.is_none();
+        if nothing && self.log.read(|ring| ring.head().sequence) >= Some(heard.sequence) {
             return;
         }
-        self.log.change(|ring| {
+        let add = |ring: &mut Ring| {
             if let Some(chunk) = chunk {
                 self.metrics.read(&chunk);
                 ring.push(chunk);
             }
             ring.heard(heard);
             self.metrics.ring(ring);
-        });
-    }
-
-    async fn open(&self) -> Result<(Epoch, Plan, Consumer), Fault> {
-        let info = stream::info(&self.context, &self.stream).await?;
-        let epoch = stream::epoch_of(&info)?;
-        let plan = Plan::new(self.read, epoch, &info.state, self.ring_bytes);
-        let consumer =
-            Consumer::create(self.broker.client(), &self.context, &self.stream, plan.deliver_policy()).await?;
-        Ok((epoch, plan, consumer))
+        };
+        match tombstone {
+            Some(tombstone) => self.log.erase(tombstone, add),
+            None => self.log.change(add),
+        }
     }
 
     async fn erased_before(&self, epoch: Epoch, start: u64) -> Result<Erased, Fault> {
@@ -286,7 +293,10 @@ fn add(batch: &mut ChunkBuilder, stored: &Stored) -> Option<Tombstone> {
     if read.is_none() {
         tracing::error!(sequence = place.sequence, "a stored message is neither an event nor a tombstone");
     }
-    read.map(|read| read.tombstone)
+    let read = read?;
+    let record = Record { recipient: read.tombstone.recipient, erased_ms: read.erased_ms };
+    record.log_met(place.sequence);
+    Some(read.tombstone)
 }
 
 fn now_ms() -> u64 {

@@ -52,6 +52,15 @@ impl Plan {
         }
     }
 
+    /// Up to where the consumer may begin to read; `last` is the stream's last sequence at the time of the plan. One
+    /// that begins later passes over what nobody has read: the stream dropped it since, or was emptied.
+    pub(crate) fn passes_over(&self, last: u64) -> u64 {
+        match self {
+            Plan::Continue { after } => after.sequence,
+            Plan::Fill { .. } | Plan::Lost { .. } | Plan::Anew { .. } => last,
+        }
+    }
+
     /// The consumer's start.
     pub(crate) fn deliver_policy(&self) -> DeliverPolicy {
         match *self {
@@ -116,5 +125,13 @@ mod tests {
         check(read, epoch, state(52, 80, 29), Plan::Lost { from: 52 });
         check(read, epoch, state(1, 49, 49), Plan::Anew { after: place });
         check(read, other, state(1, 80, 80), Plan::Anew { after: place });
+    }
+
+    #[test]
+    fn a_consumer_that_begins_later_than_planned_passes_over_what_nobody_has_read() {
+        let after = Place { sequence: 50, stored_ms: 7 };
+        assert_eq!(Plan::Continue { after }.passes_over(80), 50);
+        assert_eq!(Plan::Lost { from: 70 }.passes_over(80), 80);
+        assert_eq!(Plan::Anew { after }.passes_over(80), 80);
     }
 }

@@ -4,8 +4,6 @@
 //! whose events are erased: those stored before it, or, where it was applied again after a restore, those that it
 //! covered at first; its payload says so.
 
-use std::time::Duration;
-
 use async_nats::{Client, jetstream};
 use serde::{Deserialize, Serialize};
 use shared::subject::{self, RecipientHash};
@@ -16,9 +14,6 @@ use super::{Fault, OPEN_TIMEOUT};
 use crate::chunk::Place;
 use crate::erased::Tombstone;
 use crate::storage::jetstream::first_from;
-
-/// For the broker's next word while it tells of all tombstones.
-const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +76,7 @@ pub(crate) async fn read(
     let mut consumer = timeout(OPEN_TIMEOUT, consumer).await.map_err(|_| Fault::NoAnswer)??;
     let (mut left, mut all) = (consumer.pending(), Vec::new());
     while left > 0 {
-        match timeout(STEP_TIMEOUT, consumer.next()).await.map_err(|_| Fault::NoAnswer)?? {
+        match consumer.next().await? {
             Next::Stored(stored) => {
                 left = stored.delivery.pending;
                 all.extend(of(&stored.message.subject, &stored.message.payload, stored.delivery.place));

@@ -362,7 +362,7 @@ async fn whoever_is_erased_while_a_page_is_put_together_is_not_in_it() {
     assert_eq!(way.next().await.expect("a piece").expect("events").len(), 5);
 
     let recipient = RecipientHash::of("p@example.com");
-    archive.log.erase(Tombstone { recipient, place: Place { sequence: 11, stored_ms: ms(10) }, through: 7 });
+    archive.log.erase(Tombstone { recipient, place: Place { sequence: 11, stored_ms: ms(10) }, through: 7 }, |_| {});
     assert_eq!(view.given(page).hits.iter().map(number).collect::<Vec<_>>(), [9, 8, 7]);
     let rest = way.next().await.expect("a piece").expect("events");
     assert_eq!(rest.iter().map(number).collect::<Vec<_>>(), [7, 8, 9]);

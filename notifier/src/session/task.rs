@@ -237,7 +237,10 @@ impl Session {
             Ok(stretch) => match state.walk.supply(stretch) {
                 Some(gap) if state.control => {
                     state.told = gap.before.sequence;
-                    let _ = state.outbox.control(&Control::gap(&gap).frame());
+                    // Answers may wait in front of it: a gap that finds no room is not kept silent.
+                    if state.outbox.control(&Control::gap(&gap).frame()).is_err() {
+                        self.end_now(&mut state, Close::Abuse);
+                    }
                 }
                 Some(_) => self.end_now(&mut state, Close::TooSlow),
                 None => {}
