@@ -1,26 +1,46 @@
-//! Stopping: every session is told, nothing is cut.
+//! Stopping: every session is told, and can go on elsewhere.
 
 use std::time::{Duration, Instant};
 
 use shared::testing::broker::Broker;
+use shared::testing::http::get;
 use shared::testing::until;
 
 use crate::support::client::Frame;
-use crate::support::{Client, Service, Writer, events, expect};
+use crate::support::{Client, Service, Writer, expect, expect_silence, parts};
 
 #[tokio::test]
-async fn sessions_are_told_to_go_and_everything_they_were_owed_arrives_first() {
+async fn a_session_that_is_ended_in_the_midst_of_its_events_goes_on_elsewhere_without_loss_or_repeat() {
     let broker = Broker::start().await;
     let writer = Writer::new(&broker).await;
-    let service = Service::start(&broker).await;
-    let mut client = service.session().await;
-    let batch = events(100);
-    writer.store_all(&batch).await;
-    expect(&mut client, &batch).await;
-    service.tell_to_stop();
-    assert_eq!(client.closed().await.0, 1001);
+    let (first, second) = (Service::start(&broker).await, Service::start(&broker).await);
+    let mut client = Client::narrow(first.http, "/ws/email/").await;
+    // More than its socket takes: it has begun a frame when it is told to go.
+    let all: Vec<String> = (0..300).map(|n| format!(r#"{{"n":{n},"fill":"{}"}}"#, "x".repeat(20_000))).collect();
+    writer.store_all(&all).await;
+    for service in [&first, &second] {
+        let kept = async || get(service.http, "/api/status").await.json()["ring"]["events"] == all.len();
+        until("they have come", kept).await;
+    }
+    first.tell_to_stop();
+    let (mut had, mut last) = (0, None);
+    loop {
+        match client.next().await {
+            Frame::Text(text) => {
+                let (cursor, _, event) = parts(&text);
+                assert!(event == all[had], "event {had}");
+                (had, last) = (had + 1, Some(cursor));
+            }
+            Frame::Close(Some((code, _))) => break assert_eq!(code, 1001),
+            other => panic!("events and the reason, not {other:?}"),
+        }
+    }
     assert_eq!(client.next().await, Frame::End);
-    service.stop().await;
+    let path = format!("/ws/email/?since={}", last.expect("some of the events"));
+    let mut client = Client::connect(second.http, &path, &[]).await;
+    expect(&mut client, &all[had..]).await;
+    expect_silence(&mut client).await;
+    first.stop().await;
 }
 
 #[tokio::test]
