@@ -56,6 +56,19 @@ def fault(response) -> str | None:
         return None
 
 
+taken = set()
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    """Writes down, for run.py, each operation that did what it is for: not an OPTIONS in its place."""
+    operation = f"{case.method.upper()} {case.path}"
+    if 200 <= response.status_code < 300 and operation not in taken:
+        taken.add(operation)
+        with open(os.environ["TAKEN"], "a") as file:
+            print(operation, file=file)
+
+
 if os.environ.get("SIGNED"):
 
     @schemathesis.hook
@@ -72,5 +85,19 @@ def fields_of(case) -> list[tuple[str, str]]:
     text = body.decode("utf-8", "surrogateescape") if isinstance(body, bytes) else body
     if case.media_type == FORM:
         return urllib.parse.parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
-    only = re.fullmatch(rf'\s*{{\s*"{FIELD}"\s*:\s*(.*?)\s*}}\s*', text, re.DOTALL)
-    return [(FIELD, only[1])] if only else []
+    raw = raw_member(text)
+    return [(FIELD, raw)] if raw else []
+
+
+def raw_member(text: str) -> str | None:
+    """The field's value in a JSON object, as it stands there: that is what is signed."""
+    decode, mark, at = json.JSONDecoder().raw_decode, re.compile(r"\s*[{:,]?\s*"), 0
+    try:
+        while True:
+            name, at = decode(text, mark.match(text, at).end())
+            start = mark.match(text, at).end()
+            _, at = decode(text, start)
+            if name == FIELD:
+                return text[start:at]
+    except ValueError:
+        return None
