@@ -14,7 +14,7 @@ import secrets
 import sys
 from pathlib import Path
 
-USERS = ("ingest", "notifier", "setup", "erase", "rejected", "backup", "system")
+USERS = ("ingest", "notifier", "setup", "erase", "rejected", "backup", "restore", "system")
 # Included by k8s/components/nats/accounts.conf.
 PASSWORDS = "passwords.conf"
 # Between the servers of a cluster, included by k8s/components/nats/cluster.conf.
@@ -42,7 +42,8 @@ def make(folder: Path) -> None:
     for user in USERS:
         write(folder / user, secrets.token_hex(24))
     lines = [f'{user.upper()}_PASSWORD: "{(folder / user).read_text().strip()}"' for user in USERS]
-    write(folder / PASSWORDS, "\n".join(lines) + "\n")
+    # Made of the files before: with a user more, so is this one.
+    write(folder / PASSWORDS, "\n".join(lines) + "\n", again=True)
     write(folder / ROUTES, routes(secrets.token_hex(24)))
     write(folder / KEYS, "")
     write(folder / TOKENS, secrets.token_hex(32))
@@ -53,8 +54,8 @@ def routes(password: str) -> str:
     return f'authorization {{ user: routes, password: "{password}", timeout: 5 }}\nroutes: [{urls}]\n'
 
 
-def write(path: Path, text: str) -> None:
-    if path.exists():
+def write(path: Path, text: str, again: bool = False) -> None:
+    if path.exists() and (not again or path.read_text() == text):
         return
     path.write_text(text)
     path.chmod(0o644)

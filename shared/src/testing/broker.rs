@@ -16,7 +16,7 @@ use crate::settings::{Environment, Mistakes, Settings};
 
 /// The users that the manifests bring, as they bring them.
 const ACCOUNTS: &str = include_str!("../../../k8s/components/nats/accounts.conf");
-const USERS: [&str; 7] = ["ingest", "notifier", "setup", "erase", "rejected", "backup", "system"];
+const USERS: [&str; 8] = ["ingest", "notifier", "setup", "erase", "rejected", "backup", "restore", "system"];
 
 /// One server.
 #[derive(Debug)]
