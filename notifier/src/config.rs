@@ -28,7 +28,7 @@ shared::settings! {
         pub max_sessions_per_user: u32 = "100", "1" => "10000000";
         /// Live sessions of one address at once; an IPv6 client counts by its /64.
         pub max_sessions_per_ip: u32 = "1000", "1" => "10000000";
-        /// Queries over stored events at once, half of them exports at most.
+        /// Queries over stored events at once, half of them exports and originals of large events at most.
         pub max_queries: u32 = "16", "1" => "1000";
         /// Sessions the ring has left behind that read from the broker at once.
         pub catchup_readers: u32 = "16", "1" => "1000";

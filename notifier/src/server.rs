@@ -216,7 +216,7 @@ impl Notifier {
             Route::Events => self.0.api.events(request, &access).await,
             Route::Message(id) => self.0.api.message(request, &access, &id).await,
             Route::Export => self.0.api.export(request, access).await,
-            Route::Large(id) => self.0.api.large(request, &access, &id).await,
+            Route::Large(id) => self.0.api.large(request, access, &id).await,
             Route::Stats => self.0.api.stats(request, &access).await,
             Route::Recipient(person) => self.0.api.recipient(request, &access, &person).await,
             Route::Erasures => self.0.api.erase(request, &access).await,

@@ -1,9 +1,10 @@
 //! `GET /api/large/{id}`: the original of a large event.
 //!
 //! **Owns** the answer: the object as Mandrill sent it, piece by piece, to whoever may see the event that names
-//! it. An object whose event is gone is gone as well.
+//! it, for as long as they may. An object whose event is gone is gone as well.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, StreamBody};
@@ -30,7 +31,7 @@ impl Api {
     pub(crate) async fn large<B>(
         &self,
         request: &Request<B>,
-        access: &Access,
+        access: Access,
         id: &str,
     ) -> Result<Response<Body>, Refusal> {
         takes_nothing(request)?;
@@ -38,6 +39,7 @@ impl Api {
             return Err(Refusal::NoObject);
         }
         let fault = |error| refused(error, "id");
+        let place = self.archive.download_place().map_err(fault)?;
         let view = self.archive.view().await.map_err(fault)?;
         let object = self.archive.storage().object(id).await.map_err(QueryError::from).map_err(fault)?;
         let object = object.ok_or(Refusal::NoObject)?;
@@ -57,9 +59,11 @@ impl Api {
             response
         } else {
             // With less than was announced, a client knows that it has no whole answer.
-            let content = object.content.scan(way, move |way, piece| {
+            let engine = Arc::clone(&self.engine);
+            let content = object.content.scan((way, place), move |(way, _), piece| {
                 let piece = piece.inspect_err(|error| tracing::warn!(%error, "a large event was cut"));
-                std::future::ready(piece.ok().filter(|_| !way.is_erased(&event)))
+                let may_go_on = engine.gate.allows(&access) && !way.is_erased(&event);
+                std::future::ready(piece.ok().filter(|_| may_go_on))
             });
             let frames = content.map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
             let mut response = Response::new(StreamBody::new(frames).boxed_unsync());

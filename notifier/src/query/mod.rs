@@ -123,19 +123,19 @@ pub(crate) struct Archive {
     log: Arc<Log>,
     storage: Arc<dyn Storage>,
     places: Arc<Semaphore>,
-    /// Exports last: they leave places to the others.
-    exports: Arc<Semaphore>,
+    /// Answers that last for as long as their clients take leave places to the others.
+    downloads: Arc<Semaphore>,
 }
 
 impl Archive {
     pub(crate) fn new(log: Arc<Log>, storage: Arc<dyn Storage>, queries_max: u32) -> Archive {
         let places = |count: u32| Arc::new(Semaphore::new(count.max(1) as usize));
-        Archive { log, storage, places: places(queries_max), exports: places(queries_max / 2) }
+        Archive { log, storage, places: places(queries_max), downloads: places(queries_max / 2) }
     }
 
-    /// A place among the exports, beside the one that every query has.
-    pub(crate) fn export_place(&self) -> Result<OwnedSemaphorePermit, QueryError> {
-        Arc::clone(&self.exports).try_acquire_owned().map_err(|_| QueryError::Busy)
+    /// A place among exports and originals of large events, beside the one that every query has.
+    pub(crate) fn download_place(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        Arc::clone(&self.downloads).try_acquire_owned().map_err(|_| QueryError::Busy)
     }
 
     /// What is stored beside events.

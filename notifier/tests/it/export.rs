@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use shared::testing::broker::Broker;
-use shared::testing::http::{self, Answer, get, send};
+use shared::testing::http::{Answer, get, send};
 use shared::testing::{soon, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 use crate::support::tokens::{SECRET, Signer, claims};
 use crate::support::{Service, Writer};
@@ -90,18 +90,6 @@ async fn a_table_has_a_row_for_each_event_and_says_that_it_is_complete() {
     assert_eq!(send(service.http, "HEAD", "/api/events/export", &[], b"").await.status, 200);
 }
 
-/// A client that asks for an export and takes little of it.
-async fn ask_slowly(service: &Service, path: &str, headers: &[(&str, &str)]) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(8 << 10).expect("a small buffer");
-    let mut stream = socket.connect(service.http).await.expect("connected");
-    stream.write_all(&http::request("GET", path, headers, b"")).await.expect("sent");
-    let mut first = [0; 15];
-    soon("an answer", stream.read_exact(&mut first)).await.expect("its first bytes");
-    assert_eq!(&first, b"HTTP/1.1 200 OK");
-    stream
-}
-
 async fn rest(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
     soon("the rest", stream.read_to_end(&mut bytes)).await.expect("read");
@@ -120,7 +108,7 @@ async fn an_export_ends_with_its_client_and_one_that_has_to_end_early_says_so() 
     let bearer = format!("Bearer {token}");
     let headers = [("Authorization", bearer.as_str())];
 
-    let first = ask_slowly(&service, "/api/events/export", &headers).await;
+    let first = service.ask_slowly("/api/events/export", &headers).await;
     let second = send(service.http, "GET", "/api/events/export", &headers, b"").await;
     assert_eq!((second.status, &second.json()["type"]), (503, &json!("urn:mandrill-live:problem:busy")));
     assert_eq!(send(service.http, "GET", "/api/events/", &headers, b"").await.status, 200, "queries have places left");
@@ -130,7 +118,7 @@ async fn an_export_ends_with_its_client_and_one_that_has_to_end_early_says_so() 
     })
     .await;
 
-    let cut = ask_slowly(&service, "/api/events/export", &headers).await;
+    let cut = service.ask_slowly("/api/events/export", &headers).await;
     service.tell_to_stop();
     until("not ready any more", async || !service.is_ready().await).await;
     let text = rest(cut).await;
@@ -155,7 +143,7 @@ async fn an_export_ends_when_its_token_does_and_has_only_what_the_token_allows()
 
     let short = signer.sign(&claims(json!({"exp": crate::support::tokens::now() + 3})));
     let bearer = format!("Bearer {short}");
-    let slow = ask_slowly(&service, "/api/events/export", &[("Authorization", &bearer)]).await;
+    let slow = service.ask_slowly("/api/events/export", &[("Authorization", &bearer)]).await;
     until("the token has ended", async || {
         send(service.http, "GET", "/api/events/?limit=1", &[("Authorization", &bearer)], b"").await.status == 401
     })

@@ -3,10 +3,12 @@
 use async_nats::jetstream::object_store::ObjectMetadata;
 use serde_json::{Value, json};
 use shared::testing::broker::Broker;
-use shared::testing::http::{Answer, send};
+use shared::testing::http::{Answer, get, send};
+use shared::testing::{soon, until};
 use shared::{event, stream, subject};
+use tokio::io::AsyncReadExt;
 
-use crate::support::tokens::{SECRET, Signer, claims};
+use crate::support::tokens::{SECRET, Signer, claims, now};
 use crate::support::{Service, Writer};
 
 const ID: &str = "abcdefghijklmnopqrstuvwxyzABCD-_";
@@ -25,8 +27,15 @@ async fn keep(writer: &Writer, id: &str, whole: &str) {
     writer.store(&short).await;
 }
 
+/// More than all buffers between hold.
+const HUGE: usize = 24_000_000;
+
 fn whole(person: &str) -> String {
-    json!({"event": "inbound", "msg": {"email": person, "text": "x".repeat(3_000_000)}}).to_string()
+    whole_of(person, 3_000_000)
+}
+
+fn whole_of(person: &str, length: usize) -> String {
+    json!({"event": "inbound", "msg": {"email": person, "text": "x".repeat(length)}}).to_string()
 }
 
 fn short(whole: &str) -> String {
@@ -84,4 +93,44 @@ async fn an_object_whose_event_is_gone_is_gone_too() {
     let stream = writer.context().get_stream("MANDRILL").await.expect("the stream");
     stream.purge().await.expect("purged");
     assert_eq!(get().await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_take_their_time_leave_places_to_other_queries() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("MAX_QUERIES", "2")]).await;
+    keep(&writer, ID, &whole_of("ann@example.com", HUGE)).await;
+    let path = format!("/api/large/{ID}");
+    let slow = service.ask_slowly(&path, &[]).await;
+    for long in [path.as_str(), "/api/events/export"] {
+        let refused = get(service.http, long).await;
+        assert_eq!(
+            (refused.status, &refused.json()["type"]),
+            (503, &json!("urn:mandrill-live:problem:busy")),
+            "{long}"
+        );
+    }
+    assert_eq!(get(service.http, "/api/events/").await.status, 200, "queries have places left");
+    drop(slow);
+    until("the place of a client that has gone is free", async || get(service.http, &path).await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_its_way_to_a_slow_client_ends_when_its_token_does() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("JWT_SECRET", SECRET)]).await;
+    keep(&writer, ID, &whole_of("ann@example.com", HUGE)).await;
+    let token = Signer::secret(SECRET).sign(&claims(json!({"exp": now() + 3})));
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str())];
+    let mut slow = service.ask_slowly(&format!("/api/large/{ID}"), &headers).await;
+    until("the token has ended", async || {
+        send(service.http, "GET", "/api/events/?limit=1", &headers, b"").await.status == 401
+    })
+    .await;
+    let mut rest = Vec::new();
+    soon("the rest", slow.read_to_end(&mut rest)).await.expect("read");
+    assert!(rest.len() < HUGE, "{} bytes", rest.len());
 }

@@ -59,7 +59,7 @@ impl Api {
         let asked = Asked::read(request.uri().query(), &names, None).map_err(Refusal::Query)?;
         let format = format(&asked, request.headers())?;
         let fault = |error| refused(error, "since");
-        let place = self.archive.export_place().map_err(fault)?;
+        let place = self.archive.download_place().map_err(fault)?;
         let view = self.archive.view().await.map_err(fault)?;
         let way = Forward::begin(view, wanted(&asked, &access), asked.since.as_ref()).await.map_err(fault)?;
         let export = Export {

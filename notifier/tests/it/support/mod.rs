@@ -14,6 +14,8 @@ use shared::synthetic::{Kind, SyntheticEvents};
 use shared::testing::broker::Broker;
 use shared::testing::{self, http};
 use shared::{event, serve, subject};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +74,18 @@ impl Service {
     /// A plain session.
     pub(crate) async fn session(&self) -> Client {
         Client::connect(self.http, "/ws/email/", &[]).await
+    }
+
+    /// A client that asks for a long answer and takes little of it.
+    pub(crate) async fn ask_slowly(&self, path: &str, headers: &[(&str, &str)]) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(8 << 10).expect("a small buffer");
+        let mut stream = socket.connect(self.http).await.expect("connected");
+        stream.write_all(&http::request("GET", path, headers, b"")).await.expect("sent");
+        let mut first = [0; 15];
+        testing::soon("an answer", stream.read_exact(&mut first)).await.expect("its first bytes");
+        assert_eq!(&first, b"HTTP/1.1 200 OK");
+        stream
     }
 
     /// Tells it to stop.
