@@ -93,7 +93,7 @@ impl Refusal {
             Refusal::Path => problem(StatusCode::NOT_FOUND, "not-found", "Not found"),
             Refusal::Method => problem(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed")
                 .header(header::ALLOW, HeaderValue::from_static(METHODS)),
-            Refusal::Host => problem(StatusCode::MISDIRECTED_REQUEST, "host", "Host not served here"),
+            Refusal::Host => problem(StatusCode::MISDIRECTED_REQUEST, "host", "Not this host"),
             Refusal::CrossSite => problem(StatusCode::FORBIDDEN, "cross-site", "Not from another site"),
             Refusal::TooLarge(_) => problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large").close(),
             Refusal::ContentType => {
@@ -110,7 +110,7 @@ impl Refusal {
             }
             Refusal::Content(_) => problem(StatusCode::BAD_REQUEST, "content", "Content not usable"),
             Refusal::Busy => {
-                problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much in flight").retry_after(RETRY_AFTER).close()
+                problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much at once").retry_after(RETRY_AFTER).close()
             }
             Refusal::Draining => {
                 problem(StatusCode::SERVICE_UNAVAILABLE, "draining", "About to stop").retry_after(RETRY_AFTER).close()

@@ -192,7 +192,7 @@ impl Refusal {
                 .detail("no event of this message is stored that may be seen"),
             Refusal::NoObject => Problem::new(StatusCode::NOT_FOUND, "no-object", "No such object")
                 .detail("no large event of this id is stored that may be seen"),
-            Refusal::Busy => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many queries")
+            Refusal::Busy => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much at once")
                 .detail("as many queries are under way as may; MAX_QUERIES sets the limit")
                 .retry_after(BROKER_RETRY),
             Refusal::Broker(detail) => {
@@ -238,7 +238,7 @@ impl Refusal {
                 at_fault(Problem::new(StatusCode::BAD_REQUEST, "body", "The body cannot be used"), fault)
             }
             Refusal::TooLarge { bytes_max } => {
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large")
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large")
                     .detail(format!("at most {bytes_max} bytes"))
                     .close()
             }
