@@ -72,18 +72,27 @@ async fn since(engine: &Engine, cursor: &Cursor) -> Result<Since, Close> {
     let mut head = engine.log.head();
     loop {
         head.mark_unchanged();
-        match engine.log.read(|ring| ring.resume(cursor)).ok_or(not_now())? {
+        let (epoch, resume) = engine.log.read(|ring| (ring.epoch(), ring.resume(cursor))).ok_or(not_now())?;
+        match resume {
             Resume::Here(next) => return Ok(Since::Ring(next)),
             Resume::Behind => return behind(engine, cursor).await,
-            Resume::OtherEpoch => return Ok(Since::Gone(GapReason::Epoch)),
-            // From a replica that has heard more: this one will, or the cursor is of another life after all.
-            Resume::Ahead => match timeout_at(deadline, head.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => match engine.store.has_reached(cursor).await {
-                    Some(false) => return Ok(Since::Gone(GapReason::Epoch)),
-                    // It is this replica that hears too little: another one may serve the client.
-                    Some(true) | None => return Err(not_now()),
-                },
+            // Of another history of what this replica follows.
+            Resume::OtherEpoch if epoch == cursor.epoch => return Ok(Since::Gone(GapReason::Epoch)),
+            // The stream may have been made anew, and this replica has not noticed yet.
+            Resume::OtherEpoch => match engine.store.has_reached(cursor).await {
+                Some(false) => return Ok(Since::Gone(GapReason::Epoch)),
+                Some(true) => {}
+                None => return Err(not_now()),
+            },
+            Resume::Ahead => {}
+        }
+        // From a replica that has heard more: this one will, or the cursor is of another life after all.
+        match timeout_at(deadline, head.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => match engine.store.has_reached(cursor).await {
+                Some(false) => return Ok(Since::Gone(GapReason::Epoch)),
+                // It is this replica that hears too little: another one may serve the client.
+                Some(true) | None => return Err(not_now()),
             },
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! **Owns** the reading of stretches of stored events: shared between the sessions that need the same one, and
 //! bounded in how many are read at once (`CATCHUP_READERS`), how many readers wait, and how many bytes are
-//! kept. It reads no further than the feed has heard, so that no tombstone is passed unawares. **May not** delay
-//! the feed or know of a session. `kept` (pure) is what was read lately, `read` makes a
-//! stretch of what is stored.
+//! kept. It reads no further than the feed has heard, so that no tombstone is passed unawares, and nothing of a stream
+//! that the feed has not heard of. **May not** delay the feed or know of a session. `kept` (pure) is what was read
+//! lately, `read` makes a stretch of what is stored.
 
 mod kept;
 mod read;
@@ -95,8 +95,10 @@ impl Store {
         }
     }
 
-    /// Whether the stream has got as far as a cursor in this life of it; nothing where it does not tell.
+    /// Whether the stream has got as far as a cursor in this life of it; nothing where it does not tell, or too many
+    /// wait.
     pub(crate) async fn has_reached(&self, cursor: &Cursor) -> Option<bool> {
+        let _place = self.places.try_acquire().ok()?;
         let span = self.storage.span().await.ok()?;
         Some(span.epoch == cursor.epoch && span.last >= cursor.sequence)
     }

@@ -16,15 +16,32 @@ use crate::walk::{Request, Stretch};
 /// for it again.
 const MOST: Most = Most { events: 512, bytes: 1 << 20 };
 
+/// Why a stretch was not read. Trying again later may help.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotRead {
+    #[error(transparent)]
+    Store(#[from] StorageError),
+    /// Where the stream was made anew, the feed notices within seconds.
+    #[error(
+        "the stream has an epoch that this replica has not heard of; if `ingest new-epoch` gave it one, restart the \
+         notifier"
+    )]
+    Unheard,
+}
+
 /// Reads what follows a place, up to what the feed has heard: in which epoch, up to which sequence.
 pub(super) async fn read(
     storage: &dyn Storage,
     request: Request,
     heard: Option<(Epoch, u64)>,
-) -> Result<Stretch, StorageError> {
+) -> Result<Stretch, NotRead> {
     let span = storage.span().await?;
-    let heard = heard.filter(|(epoch, _)| *epoch == span.epoch).map_or(span.last, |(_, sequence)| sequence);
-    let last = span.last.min(heard);
+    let last = match heard {
+        // From another stream than the ring's, readers would be sent back by the ring, and forth again.
+        Some((epoch, _)) if epoch != span.epoch => return Err(NotRead::Unheard),
+        Some((_, sequence)) => span.last.min(sequence),
+        None => span.last,
+    };
     let after = request.after.max(span.first.saturating_sub(1));
     let stretch =
         |chunks, through, first_kept| Stretch { after: request.after, chunks, through, first_kept, epoch: span.epoch };
@@ -82,8 +99,9 @@ mod tests {
         assert_eq!(through(Some((epoch, 1))).await, 2);
         assert_eq!(through(Some((epoch, 60))).await, 9);
         assert_eq!(through(None).await, 9);
-        // A feed that has not noticed yet that the stream is another one says nothing of it.
-        assert_eq!(through(Some((Epoch::random(), 6))).await, 9);
+        // Nor into a stream of which the feed has not noticed yet that it is another one.
+        let unheard = read(&store, request, Some((Epoch::random(), 6))).await;
+        assert!(matches!(unheard, Err(NotRead::Unheard)), "{unheard:?}");
     }
 
     #[tokio::test]

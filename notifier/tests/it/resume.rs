@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use shared::cursor::Cursor;
+use futures_util::TryStreamExt;
+use shared::cursor::{Cursor, Epoch};
+use shared::stream;
 use shared::testing::broker::Broker;
 use shared::testing::proxy::{Proxy, Weather};
 use shared::testing::soon;
+use tokio::time::timeout;
 
 use crate::support::client::Frame;
 use crate::support::{Client, Service, V1, Writer, events, expect, expect_silence, parts};
@@ -208,6 +211,76 @@ async fn a_replica_that_does_not_hear_the_broker_takes_no_cursor_for_one_of_anot
         }
     }
     assert_eq!(texts, all[10..]);
+}
+
+#[tokio::test]
+async fn a_replica_that_has_not_heard_of_another_epoch_takes_no_cursor_of_it_for_one_of_another_stream() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::start(&broker).await;
+    let all = events(30);
+    writer.store_all(&all[..20]).await;
+    // A feed whose consumer lives on does not notice this.
+    stream::renew_epoch(writer.context(), "MANDRILL").await.expect("another epoch");
+    let fresh = Service::start(&broker).await;
+    let mut client = Client::connect(fresh.http, "/ws/email/?last=20", &[]).await;
+    let cursor = read(&mut client, &all[..10]).await;
+    let other = Cursor { epoch: Epoch::random(), ..cursor };
+    assert_eq!(Client::connect(service.http, &since(&other), &[]).await.closed().await.0, 4410);
+    let address = service.http;
+    let waiting = tokio::spawn(async move { Client::control(address, &since(&cursor)).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Now the feeds begin anew, and notice.
+    let stream = writer.context().get_stream("MANDRILL").await.expect("the stream");
+    let names: Vec<String> = stream.consumer_names().try_collect().await.expect("names");
+    for name in names {
+        stream.delete_consumer(&name).await.expect("deleted");
+    }
+    let (mut client, hello) = soon("a hello", waiting).await.expect("no panic");
+    assert_eq!(hello["recovered"], true, "{hello}");
+    expect(&mut client, &all[10..20]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_the_ring_of_a_stream_that_was_made_anew_one_gap_is_told_and_every_event_comes_once() {
+    let broker = Broker::start().await;
+    let writer = Writer::new(&broker).await;
+    let service = Service::with(&broker, &[("RING_BYTES", "1MiB")]).await;
+    // More than all buffers between hold.
+    let all: Vec<String> =
+        (0..6000).map(|number| format!(r#"{{"n":{number},"fill":"{}"}}"#, "x".repeat(4000))).collect();
+    let mut client = service.session().await;
+    writer.store(&all[0]).await;
+    let cursor = read(&mut client, &all[..1]).await;
+    drop(client);
+    writer.store_in_batches(&all[1..]).await;
+    let (mut client, hello) = Client::control(service.http, &since(&cursor)).await;
+    assert_eq!(hello["recovered"], true, "{hello}");
+    // A feed whose consumer lives on does not notice this.
+    stream::renew_epoch(writer.context(), "MANDRILL").await.expect("another epoch");
+    let told = |frame: Frame| match frame {
+        Frame::Text(text) if !text.contains("_control") => text,
+        Frame::Text(text) if text.contains(r#""_control":"gap""#) => "gap".to_owned(),
+        Frame::Text(_) => String::new(),
+        other => panic!("a text, not {other:?}"),
+    };
+    while let Ok(frame) = timeout(Duration::from_secs(1), client.receive()).await {
+        assert_ne!(told(frame), "gap", "before the feed knows of it");
+    }
+    writer.context().delete_stream("MANDRILL").await.expect("deleted");
+    writer.make_stream().await;
+    let new = events(20);
+    writer.store_all(&new).await;
+    // What is left of the old stream may come still.
+    while told(client.next().await) != "gap" {}
+    let mut texts = Vec::new();
+    while texts.len() < new.len() {
+        let text = told(client.next().await);
+        if !text.is_empty() {
+            texts.push(parts(&text).2);
+        }
+    }
+    assert_eq!(texts, new);
 }
 
 #[tokio::test]
