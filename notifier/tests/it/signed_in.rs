@@ -1,5 +1,6 @@
 //! Sessions and their tokens over time: ends, newer tokens, keys that come and go.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,8 +20,12 @@ const STREAM: &str = "/api/events/stream";
 
 /// A session with this token, as a browser opens it.
 async fn session(service: &Service, token: &str) -> Client {
+    session_at(service.http, token).await
+}
+
+async fn session_at(address: SocketAddr, token: &str) -> Client {
     let offers = format!("mandrill-live.v1, bearer.{token}");
-    let mut client = Client::connect(service.http, LIVE, &[("Sec-WebSocket-Protocol", &offers)]).await;
+    let mut client = Client::connect(address, LIVE, &[("Sec-WebSocket-Protocol", &offers)]).await;
     let hello = client.json().await;
     assert_eq!(hello["_control"], "hello", "{hello}");
     client
@@ -261,16 +266,26 @@ async fn secrets_in_a_file_come_and_go_without_a_restart() {
     let broker = Broker::start().await;
     let writer = Writer::new(&broker).await;
     let path = file("secrets", &format!("{OTHER_SECRET}\n{SECRET}\n"));
-    let service = Service::with(&broker, &[("JWT_SECRET_FILE", path.to_str().expect("a path"))]).await;
+    let url = broker.url();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_notifier"));
+    let log = Log::of(&mut command);
+    let variables = [("NATS_URL", url.as_str()), ("JWT_SECRET_FILE", path.to_str().expect("a path"))];
+    let process = Process::start(command, &variables).await;
     let (new, old) = (Signer::secret(OTHER_SECRET), Signer::secret(SECRET));
-    let mut of_new = session(&service, &new.sign(&claims(json!({})))).await;
-    let mut of_old = session(&service, &old.sign(&claims(json!({})))).await;
+    let mut of_new = session_at(process.address, &new.sign(&claims(json!({})))).await;
+    let mut of_old = session_at(process.address, &old.sign(&claims(json!({})))).await;
     // What is no list of secrets takes no good one away.
     std::fs::write(&path, "short").expect("written");
+    until("it was read in vain", async || log.text().contains("the last good value stays in force")).await;
+    writer.store(&event(1, "shop")).await;
+    for stays in [&mut of_new, &mut of_old] {
+        expect(stays, &[event(1, "shop")]).await;
+    }
+    session_at(process.address, &old.sign(&claims(json!({})))).await;
     std::fs::write(&path, format!("{OTHER_SECRET}\n")).expect("written");
     assert_eq!(of_old.closed().await.0, 4401);
-    writer.store(&event(1, "shop")).await;
-    expect(&mut of_new, &[event(1, "shop")]).await;
+    writer.store(&event(2, "shop")).await;
+    expect(&mut of_new, &[event(2, "shop")]).await;
     std::fs::remove_file(path).expect("removed");
 }
 
