@@ -3,7 +3,7 @@
 //! It also changes the stream as an operator may: fills it, drops what is old, has its leader step down. What is dropped
 //! was read before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::DeliverPolicy;
@@ -12,10 +12,10 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, Stream};
 use async_nats::jetstream::{self, Context};
 use futures_util::{StreamExt, TryStreamExt};
 use shared::subject::{self, RecipientHash};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::event::{Content, Labels, PEOPLE, address};
-use crate::record::{Stored, Truth};
+use crate::record::{Dropped, Stored, Truth};
 
 const STREAM: &str = "MANDRILL";
 /// Messages that remain when the oldest are dropped.
@@ -63,7 +63,8 @@ impl Archive {
 
     async fn try_read(&mut self) -> Result<(), Failed> {
         let stream = self.stream().await?;
-        let state = &stream.cached_info().state;
+        // Of the leader: everything that was acknowledged before is read.
+        let state = shared::stream::info(&self.context, STREAM).await?.state;
         if state.last_sequence <= self.read {
             return Ok(());
         }
@@ -93,7 +94,8 @@ impl Archive {
             let text = std::str::from_utf8(&message.payload)?;
             let content = Content::of(text).ok_or_else(|| format!("the message at {sequence} has no name: {text}"))?;
             let (labels, is_short) = (Labels::of(text), text.contains("\"_large\":"));
-            self.truth.stored.push(Stored { sequence, content, labels, is_short });
+            let dropped_before = self.truth.dropped();
+            self.truth.stored.push(Stored { sequence, content, labels, is_short, dropped_before });
             self.read = sequence;
         }
         Ok(())
@@ -155,24 +157,27 @@ impl Archive {
     /// the cluster's log, while a limit that is set for a moment passes a server by that is away then.
     pub(crate) async fn drop_oldest(&mut self) -> Result<String, String> {
         self.read().await?;
-        let first_kept = self.read.saturating_sub(KEPT) + 1;
+        let (first_kept, begun) = (self.read.saturating_sub(KEPT) + 1, Instant::now());
         self.insist("the oldest messages cannot be dropped", async |archive| {
             let stream = archive.stream().await?;
             timeout(ATTEMPT_TIMEOUT, stream.purge().sequence(first_kept).into_future()).await??;
             Ok(())
         })
         .await?;
-        self.look_for_dropped().await?;
-        Ok(format!("everything up to {} was dropped", self.truth.dropped))
+        self.look_for_dropped(begun).await?;
+        Ok(format!("everything up to {} was dropped", self.truth.dropped()))
     }
 
-    /// Notes what was dropped.
-    pub(crate) async fn look_for_dropped(&mut self) -> Result<(), String> {
+    /// Notes what was dropped, and when that can have begun.
+    pub(crate) async fn look_for_dropped(&mut self, begun: Instant) -> Result<(), String> {
         let first = async |archive: &Archive| Ok(archive.stream().await?.cached_info().state.first_sequence);
         let first = self.insist("the stream's span is not told", first).await?;
-        self.truth.dropped = self.truth.dropped.max(first.saturating_sub(1));
-        if self.truth.dropped > self.read {
-            return Err(format!("{} messages were dropped before they could be read", self.truth.dropped - self.read));
+        let up_to = first.saturating_sub(1);
+        if up_to > self.truth.dropped() {
+            self.truth.drops.push(Dropped { begun, up_to });
+        }
+        if up_to > self.read {
+            return Err(format!("{} messages were dropped before they could be read", up_to - self.read));
         }
         Ok(())
     }

@@ -15,10 +15,10 @@ const FINDINGS_MAX: usize = 5;
 /// Everything acknowledged is stored once, as it was sent, and nothing else is.
 pub(crate) fn stored(truth: &Truth, ledger: &Ledger, erasures: &[Erasure]) -> Vec<String> {
     let mut findings = Vec::new();
-    let mut found: HashMap<Name, Vec<u64>> = HashMap::new();
+    let mut found: HashMap<Name, Vec<&Stored>> = HashMap::new();
     for stored in &truth.stored {
         let Content { name, digest } = stored.content;
-        found.entry(name).or_default().push(stored.sequence);
+        found.entry(name).or_default().push(stored);
         match ledger.sent.get(&name) {
             None => findings.push(format!("event {name} at {} is stored, and nobody sent it", stored.sequence)),
             Some(sent) if sent.is_large != stored.is_short => {
@@ -31,13 +31,14 @@ pub(crate) fn stored(truth: &Truth, ledger: &Ledger, erasures: &[Erasure]) -> Ve
             Some(_) => {}
         }
     }
-    for name in &ledger.acknowledged {
+    for (number, name) in ledger.acknowledged.iter().enumerate() {
         match found.get(name).map(Vec::as_slice) {
-            None if is_gone(ledger.sent.get(name), erasures) => {}
+            None if is_gone(number, ledger.sent.get(name), erasures) => {}
             None => findings.push(format!("event {name} was acknowledged and is not stored")),
             // A copy that was dropped or erased may not be known any more when its event comes again.
-            Some([earlier @ .., last]) if earlier.iter().any(|at| truth.is_kept(*at)) => {
-                findings.push(format!("event {name} is stored more than once: at {earlier:?} and {last}"));
+            Some(copies) if copies.iter().zip(copies.iter().skip(1)).any(|(one, next)| !truth.was_gone(one, next)) => {
+                let at: Vec<u64> = copies.iter().map(|stored| stored.sequence).collect();
+                findings.push(format!("event {name} is stored more than once: at {at:?}"));
             }
             Some(_) => {}
         }
@@ -45,9 +46,12 @@ pub(crate) fn stored(truth: &Truth, ledger: &Ledger, erasures: &[Erasure]) -> Ve
     shortened(findings)
 }
 
-/// Whether its person's events were erased after it was sent: before anybody could read it, perhaps.
-fn is_gone(sent: Option<&Sent>, erasures: &[Erasure]) -> bool {
-    let is_of = |sent: &Sent, erasure: &Erasure| sent.person == address(erasure.person) && sent.at < erasure.answered;
+/// Whether its person's events were erased after it was sent, and before anybody could read it: the stream was not read
+/// between its acknowledgement, which had this number, and the erasure.
+fn is_gone(number: usize, sent: Option<&Sent>, erasures: &[Erasure]) -> bool {
+    let is_of = |sent: &Sent, erasure: &Erasure| {
+        sent.person == address(erasure.person) && sent.at < erasure.answered && number >= erasure.acknowledged
+    };
     sent.is_some_and(|sent| erasures.iter().any(|erasure| is_of(sent, erasure)))
 }
 
@@ -108,12 +112,12 @@ impl Walk<'_> {
                 self.event(number, sequence, content);
             }
             Entry::Position { at } => self.pass(at, &format!("it was told that there is nothing up to {at}")),
-            Entry::Gap { after, before } => {
+            Entry::Gap { after, before, at } => {
                 self.pass(after, &format!("it was told of a gap after {after}"));
-                if before > self.truth.dropped {
-                    let kept = self.truth.dropped;
+                let kept = self.truth.dropped_by(at);
+                if before > kept {
                     self.findings.push(format!(
-                        "it was told that {after} to {before} are lost, and nothing after {kept} was ever dropped"
+                        "it was told that {after} to {before} are lost, and nothing after {kept} had been dropped by then"
                     ));
                 }
                 self.next += self.wanted[self.next..].partition_point(|stored| stored.sequence <= before);
@@ -124,21 +128,21 @@ impl Walk<'_> {
             Entry::Forget { person } => {
                 self.to_forget.retain(|(other, _)| *other != person);
             }
-            Entry::NotRecovered => self.gone(Skip::Dropped),
-            Entry::CursorGone if self.session.way == Way::Plain => self.gone(Skip::Anything),
-            Entry::CursorGone => {
+            Entry::NotRecovered { at } => self.gone(Skip::Dropped, at),
+            Entry::CursorGone { at } if self.session.way == Way::Plain => self.gone(Skip::Anything, at),
+            Entry::CursorGone { .. } => {
                 self.findings.push(format!("it was sent away (entry {number}), and takes control frames"));
             }
         }
     }
 
-    /// A cursor may be refused only where something after it was dropped.
-    fn gone(&mut self, may_skip: Skip) {
+    /// A cursor may be refused only where something after it had been dropped. More may be until it reads on.
+    fn gone(&mut self, may_skip: Skip, at: Instant) {
         self.may_skip = may_skip;
-        self.to_forget.retain(|(_, tombstone)| *tombstone > self.truth.dropped);
-        let missed = self.wanted.get(self.next).filter(|stored| stored.sequence <= self.truth.dropped);
+        self.to_forget.retain(|(_, tombstone)| *tombstone > self.truth.dropped());
+        let missed = self.wanted.get(self.next).filter(|stored| stored.sequence <= self.truth.dropped_by(at));
         if missed.is_none() && self.session.wish == Wish::Everything {
-            self.findings.push("its cursor was refused, and nothing after it was ever dropped".to_owned());
+            self.findings.push("its cursor was refused, and nothing after it had been dropped by then".to_owned());
         }
     }
 
@@ -147,7 +151,7 @@ impl Walk<'_> {
         while let Some(missed) = self.wanted.get(self.next).filter(|stored| stored.sequence <= through) {
             let excused = match self.may_skip {
                 Skip::Nothing => false,
-                Skip::Dropped => missed.sequence <= self.truth.dropped,
+                Skip::Dropped => missed.sequence <= self.truth.dropped(),
                 Skip::Anything => true,
             };
             if !excused && !self.truth.is_erased(missed) {
@@ -231,7 +235,7 @@ pub(crate) fn pages(
         let must_have = highest.get(page.acknowledged).copied().unwrap_or_default();
         let newest = page.events.first().map_or(0, |(sequence, _)| *sequence).max(must_have);
         let oldest = page.events.last().map_or(u64::MAX, |(sequence, _)| *sequence);
-        let oldest = oldest.min(page.next.unwrap_or_default().max(truth.dropped + 1));
+        let oldest = oldest.min(page.next.unwrap_or_default().max(truth.dropped() + 1));
         let wanted = truth.wanted(&page.wish).filter(|stored| (oldest..=newest).contains(&stored.sequence));
         let kept = wanted.filter(|stored| !truth.is_erased(stored));
         let expected: Vec<Seen> = kept.map(|stored| (stored.sequence, stored.content)).collect();
@@ -255,7 +259,7 @@ pub(crate) fn pages(
 /// A listing has everything that is kept, oldest first. Before that it may have what the limit has dropped, as long as
 /// that is in a notifier's memory: nothing is left out in between either.
 pub(crate) fn listing(truth: &Truth, listing: &Listing) -> Vec<String> {
-    let first = listing.events.first().map_or(u64::MAX, |(sequence, _)| *sequence).min(truth.dropped + 1);
+    let first = listing.events.first().map_or(u64::MAX, |(sequence, _)| *sequence).min(truth.dropped() + 1);
     let kept = truth.wanted(&listing.wish).filter(|stored| stored.sequence >= first && !truth.is_erased(stored));
     let expected: Vec<Seen> = kept.map(|stored| (stored.sequence, stored.content)).collect();
     let difference = difference(listing.events.clone(), &expected);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::archive::Archive;
 use crate::event::{PEOPLE, address};
 use crate::record::Erasure;
+use crate::senders::Book;
 
 /// Those whose events are erased now and then; the others' are all there to the end.
 const ERASED: std::ops::Range<u32> = PEOPLE - 4..PEOPLE;
@@ -55,11 +56,11 @@ pub(crate) type Erasures = Arc<Mutex<Desk>>;
 pub(crate) async fn erase(
     notifiers: Vec<SocketAddr>,
     seed: u64,
-    archive: Arc<tokio::sync::Mutex<Archive>>,
+    (archive, book): (Arc<tokio::sync::Mutex<Archive>>, Book),
     erasures: Erasures,
     stop: CancellationToken,
 ) {
-    let mut random = StdRng::seed_from_u64(seed);
+    let (mut random, mut known) = (StdRng::seed_from_u64(seed), 0);
     loop {
         tokio::select! {
             () = sleep(Duration::from_millis(random.random_range(PAUSE_MS))) => {}
@@ -67,11 +68,14 @@ pub(crate) async fn erase(
         }
         let person = random.random_range(ERASED);
         // What is about to go is read before, as far as that can be.
-        let _ = archive.lock().await.read().await;
+        let acknowledged = book.open().acknowledged.len();
+        if archive.lock().await.read().await.is_ok() {
+            known = acknowledged;
+        }
         loop {
             let replica = random.random_range(0..notifiers.len());
             let answer = ask(notifiers[replica], person).await;
-            let answer = answer.map(|done| done.map(|erasure| Erasure { replica, ..erasure }));
+            let answer = answer.map(|done| done.map(|erasure| Erasure { replica, acknowledged: known, ..erasure }));
             if erasures.lock().unwrap_or_else(PoisonError::into_inner).note(answer) {
                 break;
             }
@@ -93,7 +97,7 @@ async fn ask(notifier: SocketAddr, person: u32) -> Result<Option<Erasure>, Strin
             let at = document["at"].as_str().and_then(|at| at.parse::<Cursor>().ok());
             // Cut off on the way.
             let Some(at) = at else { return Ok(None) };
-            Ok(Some(Erasure { person, replica: 0, sequence: at.sequence, answered: Instant::now() }))
+            Ok(Some(Erasure { person, replica: 0, sequence: at.sequence, answered: Instant::now(), acknowledged: 0 }))
         }
         429 | 503 => Ok(None),
         other => Err(format!("an erasure was answered {other}: {}", String::from_utf8_lossy(&answer.body))),

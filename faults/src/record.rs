@@ -15,6 +15,8 @@ pub(crate) struct Stored {
     pub(crate) labels: Labels,
     /// It stands for a large original, kept elsewhere.
     pub(crate) is_short: bool,
+    /// What was dropped before it was read, and so before it was stored or soon after.
+    pub(crate) dropped_before: u64,
 }
 
 /// The stream as the broker itself tells it.
@@ -22,22 +24,42 @@ pub(crate) struct Stored {
 pub(crate) struct Truth {
     /// Everything that was ever stored, by sequence.
     pub(crate) stored: Vec<Stored>,
-    /// Messages up to here were dropped by the stream's limit, which is printed.
-    pub(crate) dropped: u64,
+    /// What the stream's limit dropped, which is printed, in the order in which that began.
+    pub(crate) drops: Vec<Dropped>,
     /// Tombstones: what was stored before one about its person is erased.
     pub(crate) tombstones: Vec<(u64, String)>,
 }
 
+/// Messages up to a place were dropped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dropped {
+    /// Nothing after what had been dropped before was away earlier.
+    pub(crate) begun: Instant,
+    pub(crate) up_to: u64,
+}
+
 impl Truth {
+    /// Messages up to here were dropped before the run was over.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.drops.last().map_or(0, |dropped| dropped.up_to)
+    }
+
+    /// Messages up to here may have been away at a moment.
+    pub(crate) fn dropped_by(&self, at: Instant) -> u64 {
+        self.drops.iter().filter(|dropped| dropped.begun <= at).map(|dropped| dropped.up_to).max().unwrap_or_default()
+    }
+
     /// Whether its person's events were erased after it.
     pub(crate) fn is_erased(&self, stored: &Stored) -> bool {
         let person = &stored.labels.person;
         self.tombstones.iter().any(|(sequence, erased)| stored.sequence < *sequence && erased == person)
     }
 
-    /// Whether what is stored at a sequence is neither dropped nor erased.
-    pub(crate) fn is_kept(&self, sequence: u64) -> bool {
-        sequence > self.dropped && self.at(sequence).is_some_and(|stored| !self.is_erased(stored))
+    /// Whether one message may have been dropped or erased before another was stored.
+    pub(crate) fn was_gone(&self, earlier: &Stored, later: &Stored) -> bool {
+        let between = earlier.sequence..later.sequence;
+        let erases = |(at, person): &(u64, String)| between.contains(at) && *person == earlier.labels.person;
+        earlier.sequence <= later.dropped_before || self.tombstones.iter().any(erases)
     }
 
     /// Events that a wish is for, by sequence.
@@ -87,6 +109,8 @@ pub(crate) struct Erasure {
     pub(crate) sequence: u64,
     /// When that was done, as far as whoever asked for it knows.
     pub(crate) answered: Instant,
+    /// So many events had been acknowledged when the stream was last read before: those are known, erased or not.
+    pub(crate) acknowledged: usize,
 }
 
 impl Erasure {
@@ -146,11 +170,11 @@ pub(crate) enum Entry {
     /// Nothing for it up to here.
     Position { at: u64 },
     /// Events between the two are lost to it.
-    Gap { after: u64, before: u64 },
+    Gap { after: u64, before: u64, at: Instant },
     /// It was told, on coming back, that what followed its cursor is gone; it goes on at the oldest there is.
-    NotRecovered,
+    NotRecovered { at: Instant },
     /// The same, for a client that cannot be told: it begins anew wherever the stream is.
-    CursorGone,
+    CursorGone { at: Instant },
 }
 
 impl Session {
@@ -158,7 +182,9 @@ impl Session {
     pub(crate) fn reached(&self) -> u64 {
         let sequence = |entry: &Entry| match entry {
             Entry::Event { sequence: at, .. } | Entry::Position { at } | Entry::Gap { before: at, .. } => Some(*at),
-            Entry::NotRecovered | Entry::CursorGone | Entry::Connects { .. } | Entry::Forget { .. } => None,
+            Entry::NotRecovered { .. } | Entry::CursorGone { .. } | Entry::Connects { .. } | Entry::Forget { .. } => {
+                None
+            }
         };
         self.entries.iter().rev().find_map(sequence).unwrap_or(self.start)
     }
@@ -170,7 +196,8 @@ impl Session {
 
     /// Losses it was told of.
     pub(crate) fn gaps(&self) -> usize {
-        let is_gap = |entry: &&Entry| matches!(entry, Entry::Gap { .. } | Entry::NotRecovered | Entry::CursorGone);
+        let is_gap =
+            |entry: &&Entry| matches!(entry, Entry::Gap { .. } | Entry::NotRecovered { .. } | Entry::CursorGone { .. });
         self.entries.iter().filter(is_gap).count()
     }
 }

@@ -112,7 +112,7 @@ async fn play(options: &Options, seed: u64, folder: &Path, journal: &Journal) ->
     crowd.settle(&stage, journal).await;
     let mut archive = stage.archive.lock().await;
     journal.check(archive.read().await);
-    journal.check(archive.look_for_dropped().await);
+    journal.check(archive.look_for_dropped(journal.began()).await);
     check_listings(&stage, &archive.truth, &book, journal, &mut numbers).await;
     let (questions, erasures) = (crowd.questions.clone(), crowd.erasures.clone());
     let sessions = crowd.leave().await;
@@ -175,7 +175,7 @@ impl Crowd {
         });
         let questions = Questions::default();
         let (erasures, archive) = (Erasures::default(), Arc::clone(&stage.archive));
-        let eraser = erase(notifiers.clone(), of(3000), archive, erasures.clone(), stop.clone());
+        let eraser = erase(notifiers.clone(), of(3000), (archive, book.clone()), erasures.clone(), stop.clone());
         let reader = readers::ask(notifiers, of(2000), book.clone(), questions.clone(), stop.clone());
         Crowd {
             senders: senders.chain([tokio::spawn(eraser)]).collect(),
@@ -317,7 +317,7 @@ async fn end_services(stage: &Stage, folder: &Path, journal: &Journal) {
 fn count(numbers: &mut Numbers, truth: &Truth, ledger: &Ledger, sessions: &[Session]) {
     numbers.acknowledged = ledger.acknowledged.len();
     (numbers.requests, numbers.refused, numbers.repeated) = (ledger.taken, ledger.refused, ledger.repeated);
-    (numbers.stored, numbers.dropped) = (truth.stored.len(), truth.dropped);
+    (numbers.stored, numbers.dropped) = (truth.stored.len(), truth.dropped());
     numbers.sessions = sessions.len();
     numbers.delivered = sessions.iter().map(Session::events).sum();
     numbers.resumes = sessions.iter().map(|session| session.resumes).sum();

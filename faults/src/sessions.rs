@@ -214,7 +214,7 @@ impl Listener {
 
     fn gone(&mut self) {
         self.cursor = None;
-        self.note(Entry::CursorGone);
+        self.note(Entry::CursorGone { at: Instant::now() });
     }
 
     fn closed(&mut self, close: Option<(u16, &str)>) {
@@ -232,7 +232,7 @@ impl Listener {
         let ours = |cursor: Option<Cursor>| cursor.filter(|cursor| cursor.epoch == self.epoch);
         match (frame["_control"].as_str(), ours(place("at")), ours(place("after")), ours(place("before"))) {
             (Some("hello"), Some(at), ..) => match (&frame["recovered"], frame["reason"].as_str()) {
-                (Value::Bool(false), Some("retention")) => self.note(Entry::NotRecovered),
+                (Value::Bool(false), Some("retention")) => self.note(Entry::NotRecovered { at: Instant::now() }),
                 (Value::Bool(true), None) if self.cursor.is_some_and(|cursor| cursor.sequence == at.sequence) => {}
                 (Value::Null, None) if self.cursor.is_none() => {}
                 _ => self.odd(format!("it was greeted with {frame} on coming back from {:?}", self.cursor)),
@@ -243,7 +243,7 @@ impl Listener {
             }
             (Some("gap"), _, Some(after), Some(before)) if frame["reason"] == "retention" => {
                 self.cursor = Some(before);
-                self.note(Entry::Gap { after: after.sequence, before: before.sequence });
+                self.note(Entry::Gap { after: after.sequence, before: before.sequence, at: Instant::now() });
             }
             (Some("erased"), ..) => {
                 let known =

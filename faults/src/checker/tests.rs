@@ -1,10 +1,13 @@
 //! The checker is held against records that are right, and against ones that are wrong in each way it must see.
 
+use std::time::Duration;
+
 use super::*;
 use crate::event::Labels;
-use crate::record::{Pace, Sent};
+use crate::record::{Dropped, Pace, Sent};
 
 const PERSON: u32 = 1;
+const MOMENT: Duration = Duration::from_millis(1);
 
 fn content(number: u64) -> Content {
     Content { name: Name { sender: 1, batch: number as u32, place: 0 }, digest: number }
@@ -21,8 +24,10 @@ fn truth(dropped: u64) -> Truth {
             tags: Vec::new(),
         },
         is_short: false,
+        dropped_before: 0,
     };
-    Truth { stored: (1..=20).map(stored).collect(), dropped, tombstones: Vec::new() }
+    let drops = if dropped > 0 { vec![Dropped { begun: Instant::now(), up_to: dropped }] } else { Vec::new() };
+    Truth { stored: (1..=20).map(stored).collect(), drops, tombstones: Vec::new() }
 }
 
 fn ledger() -> Ledger {
@@ -58,7 +63,7 @@ fn erased() -> (Truth, Erasure) {
     let mut truth = truth(0);
     truth.stored.remove(10);
     truth.tombstones.push((11, address(PERSON)));
-    (truth, Erasure { person: PERSON, replica: 1, sequence: 11, answered: Instant::now() })
+    (truth, Erasure { person: PERSON, replica: 1, sequence: 11, answered: Instant::now(), acknowledged: 0 })
 }
 
 /// What is found, as one text.
@@ -80,12 +85,27 @@ fn an_acknowledged_event_that_is_not_stored_is_found() {
 }
 
 #[test]
-fn an_event_that_is_stored_twice_is_found_unless_its_first_copy_was_dropped() {
-    let mut twice = truth(0);
-    twice.stored.push(Stored { sequence: 21, ..twice.stored[4].clone() });
-    assert_eq!(found(&check_stored(&twice, &ledger())), "event 1.5.0 is stored more than once: at [5] and 21");
-    twice.dropped = 5;
-    assert_eq!(check_stored(&twice, &ledger()), Vec::<String>::new());
+fn an_event_that_is_stored_twice_is_found_unless_its_first_copy_was_gone_by_then() {
+    let again = |at, dropped_before, (dropped, tombstones): (u64, &[u64])| {
+        let mut twice = truth(dropped);
+        twice.stored.retain(|stored| !tombstones.contains(&stored.sequence));
+        twice.tombstones = tombstones.iter().map(|at| (*at, address(PERSON))).collect();
+        twice.stored.push(Stored { sequence: at, dropped_before, ..twice.stored[4].clone() });
+        let mut ledger = ledger();
+        ledger.acknowledged.retain(|name| !tombstones.contains(&u64::from(name.batch)));
+        found(&check_stored(&twice, &ledger))
+    };
+    let finding = "event 1.5.0 is stored more than once: at [5, 21]";
+    assert_eq!(again(21, 0, (0, &[])), finding);
+    assert_eq!(again(21, 5, (5, &[])), "", "it was dropped before");
+    assert_eq!(again(21, 4, (5, &[])), finding, "it was dropped only later");
+    assert_eq!(again(21, 0, (0, &[20])), "", "it was erased before");
+    assert_eq!(again(21, 0, (0, &[22])), finding, "it was erased only later");
+    assert_eq!(
+        again(21, 0, (0, &[4])),
+        finding.replace("1.5.0", "1.6.0").replace("[5", "[6"),
+        "nor is it by an older one"
+    );
 }
 
 #[test]
@@ -157,11 +177,17 @@ fn what_is_not_stored_there_is_found() {
 #[test]
 fn a_gap_is_right_where_its_events_were_dropped_and_wrong_elsewhere() {
     let with = |gap: Entry| seen(Way::V1, Wish::Everything, [event(1), gap].into_iter().chain((9..=20).map(event)));
-    let told = with(Entry::Gap { after: 1, before: 8 });
-    assert_eq!(check_session(&truth(8), &told), Vec::<String>::new());
-    let findings = found(&check_session(&truth(7), &told));
-    assert!(findings.contains("it was told that 1 to 8 are lost, and nothing after 7 was ever dropped"), "{findings}");
-    let findings = found(&check_session(&truth(8), &with(Entry::Gap { after: 3, before: 8 })));
+    let (seven, eight, at) = (truth(7), truth(8), Instant::now());
+    let told = with(Entry::Gap { after: 1, before: 8, at });
+    assert_eq!(check_session(&eight, &told), Vec::<String>::new());
+    let findings = found(&check_session(&seven, &told));
+    let finding = "it was told that 1 to 8 are lost, and nothing after 7 had been dropped by then";
+    assert!(findings.contains(finding), "{findings}");
+    let mut later = seven;
+    later.drops.push(Dropped { begun: at + MOMENT, up_to: 8 });
+    let findings = found(&check_session(&later, &told));
+    assert!(findings.contains(finding), "dropped only later: {findings}");
+    let findings = found(&check_session(&eight, &with(Entry::Gap { after: 3, before: 8, at })));
     assert!(findings.contains("event 1.2.0 at 2 never came; then it was told of a gap after 3"), "{findings}");
 }
 
@@ -176,14 +202,22 @@ fn a_refused_cursor_is_right_where_something_after_it_was_dropped() {
     let after = |entry, way, from: u64| {
         seen(way, Wish::Everything, [event(1), entry].into_iter().chain((from..=20).map(event)))
     };
-    assert_eq!(check_session(&truth(8), &after(Entry::NotRecovered, Way::V1, 9)), Vec::<String>::new());
-    let findings = found(&check_session(&truth(8), &after(Entry::NotRecovered, Way::V1, 12)));
+    let (one, eight, at) = (truth(1), truth(8), Instant::now());
+    let (not_recovered, gone) = (Entry::NotRecovered { at }, Entry::CursorGone { at });
+    assert_eq!(check_session(&eight, &after(not_recovered, Way::V1, 9)), Vec::<String>::new());
+    let findings = found(&check_session(&eight, &after(not_recovered, Way::V1, 12)));
     assert!(findings.contains("event 1.9.0 at 9 never came"), "{findings}");
-    let findings = found(&check_session(&truth(1), &after(Entry::NotRecovered, Way::V1, 2)));
+    let findings = found(&check_session(&one, &after(not_recovered, Way::V1, 2)));
     assert!(findings.contains("its cursor was refused"), "{findings}");
-    assert_eq!(check_session(&truth(8), &after(Entry::CursorGone, Way::Plain, 15)), Vec::<String>::new());
-    let findings = found(&check_session(&truth(8), &after(Entry::CursorGone, Way::V1, 9)));
+    assert_eq!(check_session(&eight, &after(gone, Way::Plain, 15)), Vec::<String>::new());
+    let findings = found(&check_session(&eight, &after(gone, Way::V1, 9)));
     assert!(findings.contains("it was sent away"), "{findings}");
+    let mut later = one;
+    later.drops.push(Dropped { begun: at + MOMENT, up_to: 8 });
+    for early in [after(not_recovered, Way::V1, 9), after(gone, Way::Plain, 15)] {
+        let findings = found(&check_session(&later, &early));
+        assert!(findings.contains("nothing after it had been dropped by then"), "dropped only later: {findings}");
+    }
 }
 
 #[test]
@@ -259,8 +293,10 @@ fn an_event_that_was_erased_before_it_could_be_read_is_excused_and_one_that_was_
     if let Some(sent) = ledger.sent.get_mut(&content(15).name) {
         sent.at = Instant::now();
     }
-    let findings = stored(&truth, &ledger, &[erasure]);
-    assert_eq!(found(&findings), "event 1.15.0 was acknowledged and is not stored");
+    let check = |acknowledged| found(&stored(&truth, &ledger, &[Erasure { acknowledged, ..erasure.clone() }]));
+    assert_eq!(check(4), "event 1.15.0 was acknowledged and is not stored");
+    let findings = check(5);
+    assert!(findings.contains("event 1.5.0 was acknowledged and is not stored"), "it was to be read: {findings}");
 }
 
 #[test]
@@ -268,7 +304,7 @@ fn an_erased_event_on_a_later_connection_is_found_and_so_is_one_that_was_never_t
     let (truth, erasure) = erased();
     let one = std::slice::from_ref(&erasure);
     let later = || (12..=20).map(event);
-    let after = Entry::Connects { replica: 1, at: erasure.answered + std::time::Duration::from_millis(1) };
+    let after = Entry::Connects { replica: 1, at: erasure.answered + MOMENT };
     let entries = [after, event(3), Entry::Forget { person: PERSON }];
     let findings =
         found(&super::session(&truth, &seen(Way::Plain, Wish::Everything, entries.into_iter().chain(later())), one));
@@ -291,7 +327,7 @@ fn an_erased_event_in_a_later_page_or_in_a_listing_is_found() {
     let check =
         |asked| found(&pages(&truth, &ledger(), &page(asked), std::slice::from_ref(&erasure), erasure.answered));
     assert_eq!(check(erasure.answered), "", "it was asked before");
-    let later = check(erasure.answered + std::time::Duration::from_millis(1));
+    let later = check(erasure.answered + MOMENT);
     assert!(later.contains("event 1.10.0 at 10 instead of event 1.12.0 at 12"), "{later}");
     let list = |from: u64| Listing {
         what: "an export".to_owned(),
