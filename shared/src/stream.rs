@@ -249,8 +249,8 @@ pub fn epoch_of(info: &Info) -> Result<Epoch, StreamError> {
     info.config.metadata.get(EPOCH_KEY).and_then(|text| text.parse().ok()).ok_or_else(foreign)
 }
 
-/// Makes the stream and those beside it, or applies limits that have changed. Limits that would drop
-/// stored events are left as they are, with a warning.
+/// Makes the stream and those beside it, or applies limits that have changed. Limits that would drop stored events,
+/// copies of them or the knowledge of their ids are left as they are, with a warning.
 ///
 /// # Errors
 /// See [`StreamError`].
@@ -343,7 +343,8 @@ async fn ensure_stream(context: &jetstream::Context, wanted: Config) -> Result<I
         None => Ok(found),
         Some(config) => {
             let info = context.update_stream(&config).await.map_err(|error| create_error(&name, &error))?;
-            tracing::info!(stream = name, "applied the stream's changed limits");
+            let changes = changes(&found.config, &config);
+            tracing::info!(stream = name, changes, "applied the stream's changed limits");
             Ok(info)
         }
     }
@@ -371,8 +372,15 @@ fn changed_limits(found: &Info, wanted: &Config) -> Option<Config> {
     let mut next = now.clone();
     next.subjects.clone_from(&wanted.subjects);
     next.num_replicas = wanted.num_replicas;
-    next.duplicate_window =
-        if wanted.duplicate_window.is_zero() { now.duplicate_window } else { wanted.duplicate_window };
+    if wanted.num_replicas < now.num_replicas {
+        tracing::warn!(
+            stream = now.name,
+            wanted = wanted.num_replicas,
+            kept = now.num_replicas,
+            "STREAM_REPLICAS would delete copies of stored events and is not applied; to do that, use `nats stream edit`"
+        );
+        next.num_replicas = now.num_replicas;
+    }
     next.allow_direct = wanted.allow_direct;
     next.allow_atomic_publish |= wanted.allow_atomic_publish;
     next.max_age = wanted.max_age;
@@ -395,7 +403,35 @@ fn changed_limits(found: &Info, wanted: &Config) -> Option<Config> {
         );
         next.max_age = now.max_age;
     }
+    // The broker takes no window that is longer than the age. Where none is wanted it has one of its own.
+    let longest = if next.max_age.is_zero() { Duration::MAX } else { next.max_age };
+    next.duplicate_window = wanted.duplicate_window.max(now.duplicate_window).min(longest);
+    if !wanted.duplicate_window.is_zero() && wanted.duplicate_window < next.duplicate_window {
+        tracing::warn!(
+            stream = now.name, wanted = ?wanted.duplicate_window, kept = ?next.duplicate_window,
+            "STREAM_DEDUPE_WINDOW would let events that come again be stored twice and is not applied; to shorten it, \
+             use `nats stream edit`"
+        );
+    }
     (next != *now).then_some(next)
+}
+
+/// What of a configuration is another by the next, in words.
+fn changes(now: &Config, next: &Config) -> String {
+    let limits = |config: &Config| {
+        [
+            ("subjects", config.subjects.join(" ")),
+            ("replicas", config.num_replicas.to_string()),
+            ("max_age", format!("{:?}", config.max_age)),
+            ("max_bytes", config.max_bytes.to_string()),
+            ("duplicate_window", format!("{:?}", config.duplicate_window)),
+            ("allow_direct", config.allow_direct.to_string()),
+            ("allow_atomic", config.allow_atomic_publish.to_string()),
+        ]
+    };
+    let pairs = limits(now).into_iter().zip(limits(next)).filter(|(now, next)| now != next);
+    let change = |((name, now), (_, next)): ((&str, String), (&str, String))| format!("{name} from {now} to {next}");
+    pairs.map(change).collect::<Vec<_>>().join(", ")
 }
 
 /// How long ago the oldest event that is kept was stored.
@@ -444,6 +480,13 @@ fn refused(name: &str, reason: &dyn std::fmt::Display) -> StreamError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_changes_is_said_with_what_it_was() {
+        let now = Config { num_replicas: 1, max_age: Duration::from_secs(60), max_bytes: 5, ..Config::default() };
+        let next = Config { num_replicas: 3, max_age: Duration::from_secs(90), ..now.clone() };
+        assert_eq!(changes(&now, &next), "replicas from 1 to 3, max_age from 60s to 90s");
+    }
 
     #[test]
     fn a_leader_leads_as_long_as_it_hears_most_of_its_cluster() {

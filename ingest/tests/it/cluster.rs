@@ -113,3 +113,20 @@ async fn a_server_that_knows_of_no_leader_does_not_describe_the_stream() {
     let counts = shared::stream::counts(&asks, "MANDRILL", "mandrill.events.>").await;
     assert!(matches!(counts, Err(StreamError::Deposed(_) | StreamError::Away(_))), "{counts:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_added_and_never_taken_away() {
+    let cluster = Broker::cluster().await;
+    let context = jetstream::new(cluster[0].client().await);
+    for (wanted, expected) in [("1", 1), ("3", 3), ("1", 3)] {
+        let variables = Environment::from([("STREAM_REPLICAS", wanted), ("NATS_URL", cluster[0].url().as_str())])
+            .or("MANDRILL_WEBHOOK_URLS", WEBHOOK.url)
+            .or("MANDRILL_WEBHOOK_KEYS", WEBHOOK.key);
+        let ingest = Ingest::start(variables).await;
+        counts(&ingest.post_until_taken(&batch(wanted, 1)).await);
+        for name in ["MANDRILL", "MANDRILL_REJECTED", "OBJ_MANDRILL_LARGE"] {
+            let stream = context.get_stream(name).await.expect("a stream");
+            assert_eq!(stream.cached_info().config.num_replicas, expected, "{name}, {wanted} wanted");
+        }
+    }
+}
