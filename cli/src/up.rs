@@ -118,6 +118,12 @@ impl Handler for Both {
             self.notifier.handle(request, peer).await
         }
     }
+
+    // Whom it was for is not known: both are full.
+    fn turned_away(&self) {
+        self.ingest.turned_away();
+        self.notifier.turned_away();
+    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,10 @@ impl Handler for Ingest {
         http::secure(&mut response);
         response
     }
+
+    fn turned_away(&self) {
+        self.0.metrics.answered("connections");
+    }
 }
 
 impl Ingest {

@@ -200,6 +200,7 @@ impl AccessMetrics {
 pub(crate) struct RequestMetrics {
     answers: Family<AnswerLabels, Counter>,
     seconds: Family<RouteLabels, Histogram>,
+    turned_away: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -216,14 +217,25 @@ struct RouteLabels {
 impl RequestMetrics {
     fn new(registry: &mut Registry) -> RequestMetrics {
         let histogram: fn() -> Histogram = || Histogram::new(ANSWER_BUCKETS);
-        let metrics = RequestMetrics { answers: Family::default(), seconds: Family::new_with_constructor(histogram) };
+        let seconds = Family::new_with_constructor(histogram);
+        let metrics = RequestMetrics { answers: Family::default(), seconds, turned_away: Counter::default() };
         registry.register("requests", "Requests by their path and the status of the answer", metrics.answers.clone());
         registry.register(
             "answer_seconds",
             "From a request's head until the head of its answer",
             metrics.seconds.clone(),
         );
+        registry.register(
+            "connections_refused",
+            "Connections beyond as many as may be at once",
+            metrics.turned_away.clone(),
+        );
         metrics
+    }
+
+    /// A connection was one too many.
+    pub(crate) fn turned_away(&self) {
+        self.turned_away.inc();
     }
 
     /// A request was answered after so long.

@@ -344,4 +344,8 @@ impl Handler for Notifier {
         self.0.metrics.answered(template, response.status(), came.elapsed());
         response
     }
+
+    fn turned_away(&self) {
+        self.0.metrics.turned_away();
+    }
 }

@@ -34,6 +34,9 @@ pub use connection::Connection;
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request from the connection's other end.
     fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Response<Body>> + Send;
+
+    /// A connection over the limit was turned away, without a request of it having been read: for those who count.
+    fn turned_away(&self) {}
 }
 
 /// The limits of one listener.
@@ -76,6 +79,8 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConn
 const FULL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Clients over the limit that are being told so at once; those beyond are closed without a word.
 const FULL_ANSWERS_MAX: usize = 64;
+/// Between two lines of the log about clients over the limit.
+const FULL_SAID_EVERY: Duration = Duration::from_secs(60);
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -98,7 +103,7 @@ pub async fn run<H: Handler>(
     stop: CancellationToken,
     drain: Duration,
 ) {
-    let server = Server::new(limits, stop.clone());
+    let mut server = Server::new(limits, stop.clone());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -128,6 +133,9 @@ struct Server {
     connections: TaskTracker,
     places: Arc<Semaphore>,
     full_answers: Arc<Semaphore>,
+    /// Connections that were turned away and are not told of yet, and when that was last done.
+    turned_away: u64,
+    said: Option<Instant>,
 }
 
 impl Server {
@@ -144,11 +152,16 @@ impl Server {
             connections: TaskTracker::new(),
             places: Arc::new(Semaphore::new(limits.connections_max)),
             full_answers: Arc::new(Semaphore::new(FULL_ANSWERS_MAX)),
+            turned_away: 0,
+            said: None,
         }
     }
 
-    fn connection<H: Handler>(&self, stream: TcpStream, peer: SocketAddr, handler: &H) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return self.refuse(stream) };
+    fn connection<H: Handler>(&mut self, stream: TcpStream, peer: SocketAddr, handler: &H) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            handler.turned_away();
+            return self.refuse(stream);
+        };
         // Answers are written whole: waiting to merge them with later ones would only delay them.
         let _ = stream.set_nodelay(true);
         // A kernel that refuses keeps its own bounds.
@@ -185,7 +198,13 @@ impl Server {
         });
     }
 
-    fn refuse(&self, mut stream: TcpStream) {
+    fn refuse(&mut self, mut stream: TcpStream) {
+        self.turned_away += 1;
+        if self.said.is_none_or(|at| at.elapsed() >= FULL_SAID_EVERY) {
+            let (most, connections) = (self.limits.connections_max, self.turned_away);
+            tracing::warn!(most, connections, "connections are turned away: as many as may be at once are open");
+            (self.said, self.turned_away) = (Some(Instant::now()), 0);
+        }
         let Ok(place) = Arc::clone(&self.full_answers).try_acquire_owned() else { return };
         tokio::spawn(async move {
             let _ = timeout(FULL_TIMEOUT, async {

@@ -132,6 +132,10 @@ async fn connections_are_bounded_and_one_more_is_told_so() {
     })
     .await;
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("Retry-After: 5"), "{refused}");
+    let metrics = ingest.metrics().await;
+    let counted = |line: &str| line.starts_with(r#"mandrill_live_ingest_requests_total{outcome="connections"}"#);
+    let counted = metrics.lines().find(|line| counted(line)).expect("a counter");
+    assert!(!counted.ends_with("} 0"), "{counted}");
     drop(held);
     until("there is room again", async || {
         let mut stream = TcpStream::connect(ingest.address).await.expect("connected");

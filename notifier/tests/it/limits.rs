@@ -2,8 +2,16 @@
 
 use std::time::Duration;
 
+use notifier::{Config, Notifier, connection_limits};
+use shared::admin::Readiness;
+use shared::serve::{self, ConnectionLimits};
+use shared::settings::Environment;
+use shared::telemetry;
 use shared::testing::broker::Broker;
 use shared::testing::{http, soon, until};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::client::{Frame, PING, PONG, masked};
 use crate::support::{Client, Service, Writer, events, expect};
@@ -142,4 +150,25 @@ async fn a_client_that_asks_for_too_many_answers_is_ended_also_where_it_reads_th
         client.raw(&masked(0x80 | PING, b"x").repeat(10)).await;
     }
     assert_eq!(client.closed().await.0, 1008);
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_so_and_counted() {
+    let broker = Broker::start().await;
+    let environment = Environment::from([("NATS_URL", broker.url().as_str()), ("ALLOW_ANONYMOUS", "true")]);
+    let config = Config::read(&environment).expect("a configuration");
+    let mut registry = telemetry::registry();
+    let notifier = Notifier::start(&config, &mut registry, Readiness::default()).await.expect("a notifier");
+    let listener = serve::bind(([127, 0, 0, 1], 0).into(), "HTTP_ADDR").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let limits = ConnectionLimits { connections_max: 1, ..connection_limits(&config) };
+    tokio::spawn(serve::run(listener, notifier, limits, CancellationToken::new(), Duration::ZERO));
+    let _first = TcpStream::connect(address).await.expect("connected");
+    let (mut second, mut answer) = (TcpStream::connect(address).await.expect("connected"), String::new());
+    soon("an answer", second.read_to_string(&mut answer)).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    let mut metrics = String::new();
+    prometheus_client::encoding::text::encode(&mut metrics, &registry).expect("text");
+    let line = "mandrill_live_notifier_connections_refused_total 1";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
 }
