@@ -49,6 +49,10 @@ describe("signing in", { timeout: 120_000 }, () => {
     await use(await token("--filter", "tag=shop"));
     await visit.state("live");
     await page.locator("#access", { hasText: /Only tag shop, for \d+ min/ }).waitFor();
+    await page.locator('#webhook[data-mood="unknown"]', { hasText: "Webhook: not shown to this token" }).waitFor();
+    await page.locator("#webhook").click();
+    await page.getByText("not shown to a token with a filter").waitFor();
+    await visit.press("Escape");
     await post("hidden", "other");
     await post("shown", "shop");
     await visit.row("id", "shown").waitFor();

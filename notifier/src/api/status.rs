@@ -61,7 +61,7 @@ struct Document {
     feed: FeedDocument,
     ring: Option<RingDocument>,
     stream: Option<Span>,
-    ingest: Vec<Value>,
+    ingest: Option<Vec<Value>>,
 }
 
 #[derive(Serialize)]
@@ -137,7 +137,8 @@ impl Status {
         }
     }
 
-    /// The answer. Whoever may see some events only is told of the feed, and no number of all events.
+    /// The answer. Whoever may see some events only is told of the feed, and neither a number
+    /// of all events nor what ingest reports.
     pub(crate) async fn answer(&self, engine: &Engine, access: &Access) -> Response<Body> {
         let (state, since) = match *engine.log.feed().borrow() {
             FeedState::Starting => ("starting", None),
@@ -148,13 +149,13 @@ impl Status {
         let (events, span_ms) = ring.as_ref().map_or((0, 0), |(_, span)| *span);
         let feed = FeedDocument { state, since, at: ring.map(|(at, _)| at) };
         if access.filter().is_some() {
-            return json(&Document { feed, ring: None, stream: None, ingest: Vec::new() });
+            return json(&Document { feed, ring: None, stream: None, ingest: None });
         }
         json(&Document {
             feed,
             ring: Some(RingDocument { events, seconds: span_ms as f64 / 1000.0 }),
             stream: self.span().await,
-            ingest: self.reports(),
+            ingest: Some(self.reports()),
         })
     }
 }

@@ -49,7 +49,8 @@ describe("the webhook's words", () => {
     assert.equal(said(report({ at_ms: NOW - 60_000 })), "bad: No webhook service reports");
     assert.equal(webhookWords({ ingest: [] }, NOW, 1_000).mood, "unknown");
     assert.equal(webhookWords(null, NOW).mood, "unknown");
-    assert.equal(webhookWords({ ingest: null }, NOW).mood, "bad");
+    assert.deepEqual(webhookWords({ ingest: null }, NOW), { mood: "unknown", text: "Webhook: not shown to this token" });
+    assert.equal(said(), "bad: No webhook service reports");
   });
 
   it("count refusals over all replicas", () => {

@@ -46,12 +46,17 @@ export class Webhook {
 
   #fill() {
     if (this.#error) return this.#body.replaceChildren(h("p", {}, `Not known: ${this.#error}.`));
-    const reports = Array.isArray(this.#status?.ingest) ? this.#status.ingest : [];
+    if (!this.#status) return this.#body.replaceChildren(h("p", {}, "Not known yet."));
     const now = this.#api.now();
-    const parts = reports.map((report) => reportElement(report, now));
-    if (reports.length === 0) parts.push(h("p", {}, "No webhook service (ingest) reports. Either none runs, or it does not reach the broker."));
+    const parts = (this.#status.ingest ?? []).map((report) => reportElement(report, now));
+    if (parts.length === 0) parts.push(h("p", {}, nothingWords(this.#status)));
     this.#body.replaceChildren(...parts, storedElement(this.#status));
   }
+}
+
+function nothingWords({ ingest }) {
+  if (!Array.isArray(ingest)) return "What the webhook service reports is not shown to a token with a filter.";
+  return "No webhook service (ingest) reports. Either none runs, or it does not reach the broker.";
 }
 
 function reportElement(report, now) {

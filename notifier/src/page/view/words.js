@@ -55,7 +55,8 @@ export function gapWords(reason) {
  */
 export function webhookWords(status, now, listenedMs = Infinity) {
   if (status === null) return { mood: "unknown", text: "Webhook: not known" };
-  const reports = (Array.isArray(status.ingest) ? status.ingest : []).filter((report) => now - report.at_ms < REPORT_AGE_MS);
+  if (!Array.isArray(status.ingest)) return { mood: "unknown", text: "Webhook: not shown to this token" };
+  const reports = status.ingest.filter((report) => now - report.at_ms < REPORT_AGE_MS);
   if (reports.length === 0) {
     return listenedMs < REPORT_AGE_MS ? { mood: "unknown", text: "Listening for the webhook…" } : { mood: "bad", text: "No webhook service reports" };
   }
