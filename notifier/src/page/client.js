@@ -39,7 +39,7 @@ export const SEEN_MAX = 20_000;
 /** A session that held this long makes the next loss a first one again. */
 export const STEADY_MS = 10_000;
 
-/** How long the server has to answer when it is asked whether it is there. */
+/** How long the server has to say something when it is asked whether it is there, in a session or over HTTP. */
 export const PROBE_TIMEOUT_MS = 5_000;
 
 /** So many sockets in a row that fail while HTTP answers mean that something on the way lets none through. */
@@ -66,7 +66,6 @@ export class Connection {
   #successor = null; // the one that takes over after a goaway, until it has said hello
   #timer = null; // the next attempt, or the successor's start
   #attempt = 0; // a token that comes late belongs to an older one
-  #probing = false;
   #looks = null;
   #watch = new Watch({ slept: () => this.#link?.ready && this.#reconnectNow(), look: (now) => this.#look(now) });
 
@@ -123,7 +122,7 @@ export class Connection {
 
   check() {
     if (this.#state.name === "reconnecting" && !this.#link) this.#reconnectNow();
-    else if (this.#link?.ready) this.#ask();
+    else if (this.#link?.ready && !this.#ask()) this.#handOver(0);
   }
 
   setToken(token) {
@@ -351,25 +350,22 @@ export class Connection {
 
   #look(now) {
     if (!this.#link?.ready) return;
-    if (this.#link.silentForMs() > SILENCE_MS) this.#ask();
-    else if (this.#sseSince && now - this.#sseSince > SOCKET_AGAIN_MS) {
+    if (this.#link.silentForMs() > SILENCE_MS) {
+      if (!this.#ask()) this.#reconnectNow();
+    } else if (this.#sseSince && now - this.#sseSince > SOCKET_AGAIN_MS) {
       this.#sseSince = now;
       this.#handOver(0, "websocket");
     }
   }
 
-  async #ask() {
-    if (this.#probing) return;
-    this.#probing = true;
-    const link = this.#link;
-    try {
-      await this.#probe();
-      link.heardNow();
-    } catch {
-      if (link === this.#link) this.#reconnectNow();
-    } finally {
-      this.#probing = false;
-    }
+  /**
+   * Asks in the session itself, which ends where no answer comes: that HTTP answers would say nothing of it. The filter
+   * it has is what can be said without changing anything. False where it cannot be asked.
+   */
+  #ask() {
+    const asked = this.#link.say({ _control: "filter", ...this.#filter });
+    if (asked) this.#link.expect(PROBE_TIMEOUT_MS);
+    return asked;
   }
 
   /** Resolves where the server answers over HTTP. */

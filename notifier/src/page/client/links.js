@@ -9,6 +9,9 @@ export const PROTOCOL = "mandrill-live.v1";
 /** A session that has not said hello by then is given up. */
 export const HELLO_TIMEOUT_MS = 10_000;
 
+/** The server takes no longer message, in bytes. */
+const SAID_MAX = 4 << 10;
+
 /** A subprotocol's name holds only these; so does every token. */
 const TOKEN_TEXT = /^[\w.~!#$%&'*+^`|-]+$/;
 
@@ -18,7 +21,7 @@ const NO_TOKEN = "this text is no token";
 class Link {
   ready = false;
   #on;
-  #timer;
+  #timer = null;
   #readyAt = null;
   #heardAt = null;
   #over = false;
@@ -26,7 +29,12 @@ class Link {
   /** @param on hears `ready(link, hello)`, `frame(frame, text)` and `closed(link, code, reason)` */
   constructor(on) {
     this.#on = on;
-    this.#timer = setTimeout(() => this.end(LOST, ""), HELLO_TIMEOUT_MS);
+    this.expect(HELLO_TIMEOUT_MS);
+  }
+
+  /** The server has so long to say hello or, after that, anything: else this is over. */
+  expect(ms) {
+    this.#timer ??= setTimeout(() => this.end(LOST, ""), ms);
   }
 
   /** How long it has held. */
@@ -40,12 +48,18 @@ class Link {
 
   heardNow() {
     this.#heardAt = Date.now();
+    if (this.ready) this.#expectNothing();
   }
 
   abandon() {
     this.#over = true;
-    clearTimeout(this.#timer);
+    this.#expectNothing();
     this.shut();
+  }
+
+  #expectNothing() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
   }
 
   /** A frame came. */
@@ -56,7 +70,7 @@ class Link {
     if (!frame) return;
     if (frame._control !== "hello" || "_cursor" in frame) return this.#on.frame(frame, text);
     if (this.ready) return;
-    clearTimeout(this.#timer);
+    this.#expectNothing();
     this.ready = true;
     this.#readyAt = Date.now();
     this.#on.ready(this, frame);
@@ -87,9 +101,12 @@ export class SocketLink extends Link {
     this.#socket.onclose = ({ code, reason }) => this.end(code, reason);
   }
 
-  /** Says something to the server. */
+  /** Says something to the server. False where it would be too long. */
   say(control) {
-    this.#socket?.send(JSON.stringify(control));
+    const text = JSON.stringify(control);
+    if (new TextEncoder().encode(text).length > SAID_MAX) return false;
+    this.#socket.send(text);
+    return true;
   }
 
   shut() {
@@ -99,7 +116,7 @@ export class SocketLink extends Link {
   }
 }
 
-/** Over Server-Sent Events, where no WebSocket gets through. It cannot say anything. */
+/** Over Server-Sent Events, where no WebSocket gets through. */
 export class StreamLink extends Link {
   transport = "sse";
   #abort = new AbortController();
@@ -130,6 +147,11 @@ export class StreamLink extends Link {
     const problem = await answer.json().catch(() => null);
     const seconds = Number(answer.headers.get("Retry-After")) || 0;
     this.end(code, code === NO_ROOM ? `come again after ${seconds} s` : String(problem?.detail ?? ""));
+  }
+
+  /** This way leads from the server only. */
+  say() {
+    return false;
   }
 
   shut() {

@@ -4,7 +4,10 @@
 /** The watch's pace. */
 export const WATCH_MS = 10_000;
 
-/** After this much silence the server is asked over HTTP whether it is still there. */
+/**
+ * After this much silence a session is asked whether it is still one, and over Server-Sent Events given up: there a
+ * comment comes every 15 s.
+ */
 export const SILENCE_MS = 30_000;
 
 /** A watch this late means the machine slept, and the server has dropped the session since. */

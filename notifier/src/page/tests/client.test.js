@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it, mock } from "node:test";
 
-import { BLOCKED_SOCKETS, SOCKET_AGAIN_MS, STEADY_MS, Connection } from "../client.js";
+import { BLOCKED_SOCKETS, PROBE_TIMEOUT_MS, SOCKET_AGAIN_MS, STEADY_MS, Connection } from "../client.js";
 import { BEHIND_MS, LOOK_MS } from "../client/catchup.js";
 import { BACKOFF_MS } from "../client/ending.js";
 import { HELLO_TIMEOUT_MS, PROTOCOL } from "../client/links.js";
@@ -61,6 +61,7 @@ async function fakeFetch(url, { method = "GET", headers, signal }) {
     const text = frames.map((frame) => `data: ${JSON.stringify(frame)}\n\n`).join("");
     stream.controller.enqueue(new TextEncoder().encode(text));
   };
+  stream.comment = () => stream.controller.enqueue(new TextEncoder().encode(":\n\n"));
   stream.hello = (fields = {}) => stream.sends({ _control: "hello", at: "start", recovered: null, ...fields });
   return stream.refusal ?? { ok: true, body };
 }
@@ -280,28 +281,86 @@ describe("a goaway", () => {
 });
 
 describe("a silent connection", () => {
-  it("stays where the server answers", async () => {
+  const filter = { tag: ["orders"] };
+  const asked = [{ _control: "filter", ...filter }];
+
+  it("is asked in the session itself, and stays where it answers", () => {
+    open({ filter });
     newest().hello();
-    pass(SILENCE_MS + WATCH_MS);
-    await settled();
+    let answered = 0;
+    for (let second = 0; second < 4 * (SILENCE_MS + WATCH_MS) / 1_000; second++) {
+      pass(1_000);
+      if (newest().said.length === answered) continue;
+      newest().sends({ _control: "filter", at: "a" });
+      answered += 1;
+    }
+    assert.deepEqual(newest().said, Array(4).fill(asked[0]));
     assert.equal(sockets.length, 1);
+    assert.equal(state().name, "live");
   });
 
-  it("is replaced where it does not", async () => {
+  it("is replaced where it does not, though HTTP answers", async () => {
     newest().hello({ at: "a" });
-    serverIsThere = false;
     pass(SILENCE_MS + WATCH_MS);
     await settled();
+    assert.equal(state().name, "live");
+    pass(PROBE_TIMEOUT_MS);
     assert.equal(state().name, "reconnecting");
+    assert.ok(newest().closed);
+    pass(BACKOFF_MS.first);
     assert.equal(newest().query, "?since=a");
   });
 
-  it("is asked about when the network changed", async () => {
+  it("is asked when the network or the tab changed, and has no longer to answer for being asked again", () => {
+    open({ filter });
     newest().hello();
-    serverIsThere = false;
     connection.check();
+    pass(1);
+    connection.check();
+    assert.deepEqual(newest().said, [...asked, ...asked]);
+    pass(PROBE_TIMEOUT_MS - 1);
+    assert.equal(state().name, "reconnecting");
+  });
+
+  it("is replaced at once where the question would be longer than the server takes", () => {
+    open({ filter: { tag: Array.from({ length: 600 }, (_, at) => `tag-${at}`) } });
+    const old = newest().hello();
+    connection.check();
+    pass(0);
+    assert.deepEqual([old.said, sockets.length, old.closed], [[], 2, false]);
+    newest().hello({ recovered: true });
+    assert.ok(old.closed);
+  });
+
+  it("over Server-Sent Events is replaced where not even comments come, though HTTP answers", async () => {
+    open({ transport: "sse" });
     await settled();
-    assert.equal(sockets.length, 2);
+    streams[0].hello();
+    await settled();
+    for (let comment = 0; comment < 9; comment++) {
+      pass(15_000);
+      streams[0].comment();
+      await settled();
+    }
+    assert.equal(streams.length, 1);
+    pass(SILENCE_MS + WATCH_MS);
+    await settled();
+    assert.equal(streams.length, 2);
+    assert.ok(streams[0].signal.aborted);
+  });
+
+  it("over Server-Sent Events is followed by another when the network or the tab changed", async () => {
+    open({ transport: "sse" });
+    await settled();
+    streams[0].hello();
+    await settled();
+    connection.check();
+    pass(0);
+    await settled();
+    assert.deepEqual([streams.length, streams[0].signal.aborted], [2, false]);
+    streams[1].hello({ recovered: true });
+    await settled();
+    assert.deepEqual([state().name, streams[0].signal.aborted], ["live", true]);
   });
 
   it("is replaced after the machine slept", () => {
