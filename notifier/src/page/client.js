@@ -60,12 +60,14 @@ export class Connection {
   #last;
   #token;
   #refused = null; // the token that was not accepted
+  #wishes = { filter: 0, token: 0 }; // how often each was set
   #surroundings;
 
   #link = null; // the session whose events are taken
   #successor = null; // the one that takes over after a goaway, until it has said hello
   #timer = null; // the next attempt, or the successor's start
   #attempt = 0; // a token that comes late belongs to an older one
+  #handOvers = 0; // only the newest counts
   #looks = null;
   #watch = new Watch({ slept: () => this.#link?.ready && this.#reconnectNow(), look: (now) => this.#look(now) });
 
@@ -128,42 +130,66 @@ export class Connection {
   setToken(token) {
     this.#token = token;
     this.#refused = null;
+    this.#wishes.token += 1;
     if (this.#state.name === "unauthorized") this.open();
-    else if (this.#link?.ready && this.#link.transport === "sse") this.#handOver(0);
-    else if (this.#link?.ready) this.#withToken((token) => this.#link?.say({ _control: "token", token }));
+    else this.#fulfil();
   }
 
   setFilter(filter) {
     this.#filter = filter;
-    if (!this.#link?.ready) return;
-    if (this.#link.transport === "sse") this.#handOver(0);
-    else this.#link.say({ _control: "filter", ...filter });
+    this.#wishes.filter += 1;
+    this.#fulfil();
+  }
+
+  /** Tells the session what was set since it was dialled or last told; where it cannot be told, another follows. */
+  #fulfil() {
+    const link = this.#link;
+    if (!link?.ready) return; // It is told when it is ready.
+    if (link.wishes.filter !== this.#wishes.filter) {
+      if (!link.say({ _control: "filter", ...this.#filter })) return this.#handOver(0);
+      link.wishes.filter = this.#wishes.filter;
+    }
+    if (link.wishes.token !== this.#wishes.token) {
+      if (link.transport === "sse") return this.#handOver(0);
+      link.wishes.token = this.#wishes.token;
+      this.#withToken((token, wish) => {
+        if (wish === this.#wishes.token && !link.say({ _control: "token", token })) this.#handOver(0);
+      });
+    }
+  }
+
+  #isAsWished({ wishes }) {
+    return wishes.filter === this.#wishes.filter && wishes.token === this.#wishes.token;
   }
 
   // A session's life.
 
   #connect() {
-    this.#withToken((token) => (this.#link = this.#dial(this.#transport, token)));
+    this.#withToken((token, wish) => (this.#link = this.#dial(this.#transport, token, wish)));
   }
 
   /** At once, but where a function has to say the token first; and not where something else happened meanwhile. */
   #withToken(use) {
-    if (typeof this.#token !== "function") return use(this.#token);
+    const wish = this.#wishes.token;
+    if (typeof this.#token !== "function") return use(this.#token, wish);
     const attempt = this.#attempt;
     // Without a token the server says what is the matter.
     const token = Promise.resolve().then(this.#token).catch(() => null);
-    token.then((token) => attempt === this.#attempt && use(token));
+    token.then((token) => attempt === this.#attempt && use(token, wish));
   }
 
-  #dial(transport, token) {
+  #dial(transport, token, wish) {
     const on = {
       ready: (link, hello) => this.#ready(link, hello),
       frame: (frame, text) => this.#frame(frame, text),
       closed: (link, code, reason) => this.#closed(link, token, code, reason),
     };
     const { WebSocket, fetch } = this.#surroundings;
-    if (transport === "sse") return new StreamLink(this.#address("api/events/stream"), token, on, fetch);
-    return new SocketLink(this.#address("ws/email/"), token, on, WebSocket);
+    const link = transport === "sse"
+      ? new StreamLink(this.#address("api/events/stream"), token, on, fetch)
+      : new SocketLink(this.#address("ws/email/"), token, on, WebSocket);
+    link.wishes = { filter: this.#wishes.filter, token: wish };
+    return link;
   }
 
   #address(path) {
@@ -193,12 +219,15 @@ export class Connection {
     this.#cursor ??= hello.at ?? null;
     this.#feed = { name: "live" };
     this.#sayHowItStands();
+    this.#fulfil();
   }
 
   #closed(link, token, code, reason) {
     if (link === this.#successor) {
       this.#successor = null;
-      return;
+      // The old session goes on, unless it is not what is wanted any more.
+      if (this.#isAsWished(this.#link)) return;
+      this.#link.abandon();
     }
     this.#link = null;
     this.#cancelTimer();
@@ -214,7 +243,7 @@ export class Connection {
       case Next.STOP:
         return this.#stop({ name: "stopped", code, reason });
       case Next.TOKEN:
-        return this.#needsToken(token, reason);
+        return this.#needsToken(link, token, reason);
       case Next.AFRESH:
         this.#cursor = null;
         this.#on.gap?.({});
@@ -222,9 +251,10 @@ export class Connection {
     this.#reconnectLater(link, secondsAsked(code, reason));
   }
 
-  /** A function may have a newer one; the same again would be refused again. */
-  #needsToken(token, reason) {
-    const again = typeof this.#token === "function" && token && token !== this.#refused;
+  /** Another may be at hand, or a function may have a newer one; the same again would be refused again. */
+  #needsToken(link, token, reason) {
+    const another = link.wishes.token !== this.#wishes.token;
+    const again = another || (typeof this.#token === "function" && token && token !== this.#refused);
     this.#refused = token ?? null;
     if (again) this.#reconnectNow();
     else this.#stop({ name: "unauthorized", reason });
@@ -253,9 +283,12 @@ export class Connection {
   #handOver(withinMs, transport = this.#transport) {
     if (this.#successor || this.#timer) return;
     const wait = Math.min(withinMs / 2, 5_000) * this.#surroundings.random();
+    const handOver = (this.#handOvers += 1);
     this.#timer = setTimeout(() => {
       this.#timer = null;
-      this.#withToken((token) => (this.#successor = this.#dial(transport, token)));
+      this.#withToken((token, wish) => {
+        if (handOver === this.#handOvers && this.#link) this.#successor = this.#dial(transport, token, wish);
+      });
     }, wait);
   }
 

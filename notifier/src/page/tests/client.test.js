@@ -387,6 +387,84 @@ describe("a filter", () => {
   });
 });
 
+describe("what is set while a session is on its way", () => {
+  const filter = { _control: "filter", tag: ["new"] };
+
+  it("is said to it as soon as it is there", () => {
+    open({ filter: { tag: ["old"] }, token: "old" });
+    connection.setFilter({ tag: ["new"] });
+    connection.setToken("new");
+    assert.deepEqual(newest().said, []);
+    newest().hello();
+    assert.deepEqual(newest().said, [filter, { _control: "token", token: "new" }]);
+  });
+
+  it("is said to both where one takes over from the other", () => {
+    const old = newest().hello().sends({ _control: "goaway", within_ms: 0 });
+    pass(0);
+    connection.setFilter({ tag: ["new"] });
+    newest().hello({ recovered: true });
+    assert.deepEqual([old.said, newest().said, sockets.length], [[filter], [filter], 2]);
+  });
+
+  it("needs one stream more where one takes over from the other", async () => {
+    open({ transport: "sse" });
+    await settled();
+    streams[0].hello();
+    streams[0].sends({ _control: "goaway", within_ms: 0 });
+    await settled();
+    pass(0);
+    connection.setFilter({ tag: ["new"] });
+    streams[1].hello({ recovered: true });
+    await settled();
+    pass(0);
+    assert.deepEqual(streams.map(({ url }) => url.searchParams.get("tag")), [null, null, "new"]);
+    streams[2].hello({ recovered: true });
+    await settled();
+    assert.deepEqual(streams.map(({ signal }) => signal.aborted), [true, true, false]);
+  });
+
+  it("is tried again where the stream that was to follow is lost", async () => {
+    open({ transport: "sse" });
+    await settled();
+    streams[0].hello({ at: "a" });
+    await settled();
+    connection.setFilter({ tag: ["new"] });
+    pass(0);
+    await settled();
+    streams[1].controller.close();
+    await settled();
+    assert.equal(state().name, "reconnecting");
+    assert.ok(streams[0].signal.aborted);
+    pass(BACKOFF_MS.most);
+    assert.equal(streams[2].url.search, "?tag=new&since=a");
+  });
+
+  it("is taken where the token before it is refused", () => {
+    open({ token: "old" });
+    connection.setToken("new");
+    newest().end(4401, "expired");
+    assert.deepEqual(newest().offered, [PROTOCOL, "bearer.new"]);
+    newest().end(4401, "not valid");
+    assert.equal(state().name, "unauthorized");
+    assert.equal(sockets.length, 2);
+  });
+
+  it("is not followed by two sessions where a token takes its time", async () => {
+    open({ token: async () => "token" });
+    await settled();
+    const old = newest().hello();
+    for (let goaway = 0; goaway < 2; goaway++) {
+      old.sends({ _control: "goaway", within_ms: 0 });
+      pass(0);
+    }
+    await settled();
+    assert.equal(sockets.length, 2);
+    newest().hello({ recovered: true });
+    assert.ok(old.closed);
+  });
+});
+
 describe("a cursor of one's own", () => {
   it("is where the connection begins", () => {
     open({ since: "mine" });
