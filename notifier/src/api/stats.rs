@@ -31,6 +31,7 @@ struct Document<'a> {
     to: u64,
     step_ms: u64,
     complete_from: Option<u64>,
+    counted_to: u64,
     total: u64,
     totals: BTreeMap<&'a str, u64>,
     counts: &'a BTreeMap<String, Vec<u64>>,
@@ -51,7 +52,7 @@ impl Api {
         let by_minute = wanted.filter.is_none() && step.is_multiple_of(MINUTE_MS);
         let counted =
             if by_minute { view.counts_by_minute(from, to, step) } else { view.counts(&wanted, from, to, step).await };
-        let Counts { by_kind, complete_from } = counted.map_err(fault)?;
+        let Counts { by_kind, complete_from, counted_to } = counted.map_err(fault)?;
         let totals = by_kind.iter().map(|(kind, counts)| (kind.as_str(), counts.iter().sum()));
         let totals: BTreeMap<&str, u64> = totals.collect();
         Ok(json(&Document {
@@ -59,6 +60,7 @@ impl Api {
             to,
             step_ms: step,
             complete_from: complete_from.map(|complete| complete.max(from)),
+            counted_to,
             total: totals.values().sum(),
             totals,
             counts: &by_kind,

@@ -14,6 +14,8 @@ pub(crate) struct Counts {
     pub(crate) by_kind: BTreeMap<String, Vec<u64>>,
     /// From when on nothing is missing, in milliseconds since 1970; nothing where that is not known.
     pub(crate) complete_from: Option<u64>,
+    /// When the last event that was looked at was stored.
+    pub(crate) counted_to: u64,
 }
 
 /// Collects counts of the steps from `from` up to `to`.
@@ -36,8 +38,9 @@ impl Counting {
         }
     }
 
-    fn done(self, complete_from: Option<u64>) -> Counts {
-        Counts { by_kind: self.counts.into_iter().map(|(kind, counts)| (kind.name(), counts)).collect(), complete_from }
+    fn done(self, complete_from: Option<u64>, counted_to: u64) -> Counts {
+        let by_kind = self.counts.into_iter().map(|(kind, counts)| (kind.name(), counts)).collect();
+        Counts { by_kind, complete_from, counted_to }
     }
 }
 
@@ -54,13 +57,13 @@ impl View {
     /// The counts kept by the minute; bounds and step are whole minutes.
     pub(crate) fn counts_by_minute(&self, from: u64, to: u64, step: u64) -> Result<Counts, QueryError> {
         let mut counting = Counting { from, to, step, counts: BTreeMap::new() };
-        let whole_from = self.stalled(|ring| {
+        let (whole_from, counted_to) = self.stalled(|ring| {
             let (tally, whole_from) = ring.tally();
             tally.each(from, to, |minute, kind, many| counting.add(kind, minute, many));
-            whole_from
+            (whole_from, ring.head().stored_ms)
         })?;
         // A minute that is not whole is missing something.
-        Ok(counting.done(whole_from.map(|ms| ms.next_multiple_of(MINUTE_MS))))
+        Ok(counting.done(whole_from.map(|ms| ms.next_multiple_of(MINUTE_MS)), counted_to))
     }
 
     /// The ring's events that are wanted.
@@ -68,14 +71,15 @@ impl View {
         let mut counting = Counting { from, to, step, counts: BTreeMap::new() };
         let (mut after, mut whole_from) = self.stalled(|ring| (ring.floor(), ring.whole_from()))?;
         loop {
-            let (chunks, floor, whole_now) =
-                self.stalled(|ring| (ring.chunks_after(after, CHUNKS_AT_ONCE), ring.floor(), ring.whole_from()))?;
+            let (chunks, floor, whole_now, head) = self.stalled(|ring| {
+                (ring.chunks_after(after, CHUNKS_AT_ONCE), ring.floor(), ring.whole_from(), ring.head())
+            })?;
             if floor > after {
                 // The ring has dropped what comes next: what is whole begins later.
                 (after, whole_from) = (floor, whole_now);
             }
             let Some(last) = chunks.last().map(|chunk| chunk.last().sequence) else {
-                return Ok(counting.done(whole_from));
+                return Ok(counting.done(whole_from, head.stored_ms));
             };
             for entry in chunks.iter().flat_map(|chunk| chunk.entries()) {
                 if entry.place.sequence > after && wanted.holds(entry) {

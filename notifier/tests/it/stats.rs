@@ -41,6 +41,10 @@ async fn events_are_counted_by_kind_true_to_filters_and_to_what_the_token_allows
             assert_eq!(counts.iter().sum::<u64>(), stats["totals"][kind]);
         }
     }
+    let newest = get(service.http, "/api/events/?limit=1").await.json()["events"][0]["_received"].clone();
+    for query in ["", "?event=click", "?step=17s"] {
+        assert_eq!(stats(query).await["counted_to"], newest, "{query:?}");
+    }
     let clicks = stats("?event=click&email=p1@example.com").await;
     assert_eq!(clicks["totals"], json!({"click": (0..50).filter(|n| n % 3 == 1 && n % 5 == 1).count()}));
     for (query, parameter) in [

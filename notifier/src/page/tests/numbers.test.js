@@ -8,7 +8,7 @@ import { percent, ratios } from "../view/ratios.js";
 const MINUTE = 60_000;
 const NOW = 1_760_000_000_000 - (1_760_000_000_000 % MINUTE);
 const total = (counts) => Object.fromEntries(counts.totals());
-const answer = (counts, more = {}) => ({ from: NOW - 59 * MINUTE, to: NOW + MINUTE, step_ms: MINUTE, complete_from: NOW - 59 * MINUTE, counts, ...more });
+const answer = (counts, more = {}) => ({ from: NOW - 59 * MINUTE, to: NOW + MINUTE, step_ms: MINUTE, complete_from: NOW - 59 * MINUTE, counted_to: NOW, counts, ...more });
 const steps = (...newest) => [...Array(STEPS - newest.length).fill(0), ...newest];
 
 describe("counts", () => {
@@ -24,22 +24,31 @@ describe("counts", () => {
     assert.deepEqual(total(counts), { open: 1 });
   });
 
-  it("are the server's, and on top of them what came since", () => {
+  it("are the server's, and on top of them what it had not counted", () => {
     const counts = new Counts(MINUTE, NOW + 30_000);
-    counts.add("send", NOW + 30_000);
-    counts.load(answer({ send: steps(5, 0, 1), spam: steps(2) }));
-    assert.deepEqual(total(counts), { send: 6, spam: 2 });
+    counts.load(answer({ send: steps(5, 0, 1), spam: steps(2) }, { counted_to: NOW + 30_000 }));
     counts.add("send", NOW + 31_000);
-    assert.equal(total(counts).send, 7);
+    assert.deepEqual(total(counts), { send: 7, spam: 2 });
+    counts.load(answer({ send: steps(5, 0, 2), spam: steps(2) }, { counted_to: NOW + 31_000 }));
+    assert.deepEqual(total(counts), { send: 7, spam: 2 });
   });
 
-  it("do not lose an event that came while the server was counting, nor count it twice", () => {
-    const counts = new Counts(MINUTE, NOW + 30_000);
-    for (let event = 0; event < 3; event++) counts.add("send", NOW + 30_000);
-    counts.load(answer({ send: steps(4, 2) }));
-    assert.equal(total(counts).send, 7);
-    counts.load(answer({ send: steps(4, 3) }));
-    assert.equal(total(counts).send, 7);
+  // What comes over a connection begins with the past: when the page is opened, the filter changes, or it was away.
+  const events = [NOW - 20 * MINUTE, NOW - MINUTE, NOW + 10_000, NOW + 20_000, NOW + 20_001];
+  const counted = answer({ send: [...steps(1, ...Array(18).fill(0), 1, 2)] }, { counted_to: NOW + 20_000 });
+
+  it("count no event twice, nor lose one, whether it comes before the server's counts or after them", () => {
+    for (let before = 0; before <= events.length; before++) {
+      const counts = new Counts(MINUTE, NOW + 30_000);
+      for (const at of events.slice(0, before)) counts.add("send", at);
+      assert.deepEqual(total(counts), before > 0 ? { send: before } : {});
+      counts.load(counted);
+      for (const at of events.slice(before)) counts.add("send", at);
+      assert.deepEqual(total(counts), { send: 5 }, `${before} before`);
+      assert.equal(counts.bars().at(-1).total, 3);
+      counts.load(counted);
+      assert.deepEqual(total(counts), { send: 5 });
+    }
   });
 
   it("say since when they are complete", () => {
@@ -62,9 +71,16 @@ describe("counts", () => {
 describe("the rate", () => {
   it("is that of the last ten seconds", () => {
     const rate = new Rate();
-    for (let event = 0; event < 50; event++) rate.add(NOW);
+    for (let event = 0; event < 50; event++) rate.add(NOW, NOW);
     assert.equal(rate.perSecond(NOW), 5);
     assert.equal(rate.perSecond(NOW + 10_000), 0);
+  });
+
+  it("is of events by when they were received, in whatever order they come", () => {
+    const rate = new Rate();
+    for (const at of [NOW, NOW - 60_000, NOW - 5_000, NOW - 60_000]) rate.add(at, NOW);
+    assert.equal(rate.perSecond(NOW), 0.2);
+    assert.equal(rate.perSecond(NOW + 6_000), 0.1);
   });
 });
 

@@ -16,10 +16,15 @@ export const STEPS = 60;
 /** Kinds counted apart: Mandrill's, but nothing says how many there are. */
 const KINDS_MAX = 64;
 
+/** Events kept until the server has counted them. Where more come, the older ones are missing until then. */
+const UNCOUNTED_MAX = 50_000;
+
 export class Counts {
   #stepMs;
   #steps = new Map(); // by the step's number since 1970: counts by kind
   #now = 0; // the newest step
+  #countedTo = -Infinity; // the server's counts hold what was received until then
+  #uncounted = []; // and not these
 
   /** Since when nothing is missing, in milliseconds since 1970. */
   completeFrom;
@@ -34,8 +39,15 @@ export class Counts {
     return this.#stepMs;
   }
 
-  /** An event arrived. Times are the server's, in milliseconds since 1970. */
+  /** An event arrived, now or long ago. Times are the server's, in milliseconds since 1970. */
   add(kind, receivedAt) {
+    if (receivedAt <= this.#countedTo) return;
+    this.#uncounted.push({ kind, receivedAt });
+    if (this.#uncounted.length > UNCOUNTED_MAX) this.#uncounted.splice(0, UNCOUNTED_MAX / 2);
+    this.#count(kind, receivedAt);
+  }
+
+  #count(kind, receivedAt) {
     const step = Math.floor(receivedAt / this.#stepMs);
     if (step <= this.#now - STEPS) return;
     this.roll(receivedAt);
@@ -52,28 +64,20 @@ export class Counts {
     for (const step of this.#steps.keys()) if (step <= newest - STEPS) this.#steps.delete(step);
   }
 
-  /**
-   * The server's counts take the place of ours. In the steps under way ours may hold an event that the answer was
-   * too early for: the larger number is the true one.
-   */
-  load({ from, step_ms: stepMs, counts, complete_from: completeFrom, to }) {
+  /** The server's counts take the place of ours, but for the events that its answer was too early for. */
+  load({ from, step_ms: stepMs, counts, complete_from: completeFrom, counted_to: countedTo, to }) {
     if (stepMs !== this.#stepMs) return;
     this.roll(to - 1);
-    const fresh = new Map();
+    this.#steps = new Map();
     for (const [kind, values] of Object.entries(counts)) {
       values.forEach((count, at) => {
-        const step = Math.round(from / stepMs) + at;
-        if (count > 0) fresh.set(step, (fresh.get(step) ?? new Map()).set(kind, count));
+        if (count > 0) this.#of(Math.round(from / stepMs) + at).set(kind, count);
       });
     }
-    for (const step of [this.#now - 1, this.#now]) {
-      for (const [kind, count] of this.#steps.get(step) ?? []) {
-        const theirs = fresh.get(step) ?? new Map();
-        fresh.set(step, theirs.set(kind, Math.max(count, theirs.get(kind) ?? 0)));
-      }
-    }
-    this.#steps = fresh;
     this.completeFrom = completeFrom ?? to;
+    this.#countedTo = countedTo;
+    this.#uncounted = this.#uncounted.filter(({ receivedAt }) => receivedAt > countedTo);
+    for (const { kind, receivedAt } of this.#uncounted) this.#count(kind, receivedAt);
   }
 
   /** Oldest first: when each step began, how many events, and how many of them alarm. */
@@ -105,28 +109,26 @@ export class Counts {
   }
 }
 
-/** Events a second over the last ten seconds. Times are in milliseconds. */
+/** Events a second over the last ten seconds, by when they were received. Times are in milliseconds, of one clock. */
 export class Rate {
-  #counts = new Map(); // events by second, oldest first
+  #counts = new Map(); // events by second
 
-  add(now) {
-    const second = Math.floor(now / 1000);
+  add(receivedAt, now) {
+    const second = Math.floor(receivedAt / 1000);
     this.#counts.set(second, (this.#counts.get(second) ?? 0) + 1);
-    this.#forget(second - RATE_SECONDS);
+    this.#forget(now);
   }
 
   perSecond(now) {
-    this.#forget(Math.floor(now / 1000) - RATE_SECONDS);
+    this.#forget(now);
     let events = 0;
     for (const count of this.#counts.values()) events += count;
     return events / RATE_SECONDS;
   }
 
-  #forget(until) {
-    for (const second of this.#counts.keys()) {
-      if (second > until) break;
-      this.#counts.delete(second);
-    }
+  #forget(now) {
+    const over = Math.floor(now / 1000) - RATE_SECONDS;
+    for (const second of this.#counts.keys()) if (second <= over) this.#counts.delete(second);
   }
 }
 

@@ -17,11 +17,10 @@ export class Glance {
   #filter = {};
   #window;
   #counts;
-  #rate = new Rate();
+  #rate;
   #counters = new Map();
   #ratios = new Map();
   #asked = 0;
-  #since; // live counting began
   #error = null;
   #chart = $("#chart");
   #caption = $("#rate-caption");
@@ -38,36 +37,42 @@ export class Glance {
     this.#select.addEventListener("change", () => {
       this.#window = this.#select.value;
       on.window(this.#window);
-      this.look(this.#filter);
+      this.#begin();
+      this.poll();
     });
     this.#chart.addEventListener("pointermove", (event) => this.#point(event));
     this.#chart.addEventListener("pointerleave", () => write(this.#caption, ""));
     for (const { name, called } of ratios(new Map())) this.#ratios.set(name, this.#addRatio(name, called));
     for (const kind of COUNTED) this.#addCounter(kind);
+    this.#rate = new Rate();
     this.#begin();
   }
 
   /** Another filter. Kinds are left out of it: the counters show those that can be chosen as well. */
   look(filter) {
     this.#filter = filter;
+    // The newest events come again.
+    this.#rate = new Rate();
     this.#begin();
-    for (const [kind, { button }] of this.#counters) {
-      button.ariaPressed = String(filter.event?.includes(kind) ?? false);
-    }
+    for (const [kind, { button }] of this.#counters) button.ariaPressed = String(this.#isChosen(kind));
     return this.poll();
   }
 
   #begin() {
-    this.#since = this.#api.now();
-    this.#counts = new Counts(WINDOWS.get(this.#window).stepMs, this.#since);
+    this.#counts = new Counts(WINDOWS.get(this.#window).stepMs, this.#api.now());
     this.show();
+  }
+
+  #isChosen(kind) {
+    return this.#filter.event?.includes(kind) ?? false;
   }
 
   /** An event arrived. */
   add(row) {
     const now = this.#api.now();
-    this.#counts.add(row.kind ?? "unknown", row.receivedAt ?? now);
-    if ((row.receivedAt ?? now) > this.#since - 2_000) this.#rate.add(Date.now());
+    const receivedAt = row.receivedAt ?? now;
+    this.#counts.add(row.kind ?? "unknown", receivedAt);
+    this.#rate.add(receivedAt, now);
   }
 
   async poll() {
@@ -94,7 +99,7 @@ export class Glance {
     this.#showRatios(totals);
     this.#showCounters(totals);
     this.#showNote();
-    const perSecond = this.#rate.perSecond(Date.now());
+    const perSecond = this.#rate.perSecond(this.#api.now());
     write($("#rate-now b"), perSecond.toLocaleString(undefined, { maximumFractionDigits: perSecond < 10 ? 1 : 0 }));
   }
 
@@ -157,7 +162,7 @@ export class Glance {
     const number = h("b", {}, "0");
     const button = h("button", {
       type: "button",
-      ariaPressed: "false",
+      ariaPressed: String(this.#isChosen(kind)),
       data: { kind, alarming: ALARMING.has(kind) ? "" : null },
       on: { click: () => this.#on.toggle(kind) },
     }, h("span", {}, nameOf(kind)), number);
