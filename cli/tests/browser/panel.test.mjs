@@ -59,6 +59,22 @@ describe("what is known of a message", { timeout: 120_000 }, () => {
     assert.equal(typeof _received, "number");
   });
 
+  it("scrolls by the keys that scroll, and leaves the table where it is", async () => {
+    const json = page.locator("#panel pre");
+    const table = async () => [
+      await page.locator("#selected-row").getAttribute("data-cursor"),
+      await page.locator("#pause").getAttribute("aria-pressed"),
+    ];
+    const before = await table();
+    await json.evaluate((element) => (element.style.maxHeight = "4em"));
+    for (const key of ["ArrowDown", "PageDown", "Space"]) {
+      await json.evaluate((element) => (element.scrollTop = 0));
+      await json.press(key);
+      await page.waitForFunction(() => document.querySelector("#panel pre").scrollTop > 0);
+    }
+    assert.deepEqual(await table(), before);
+  });
+
   it("keeps what the reader has done in it when its other events come", async () => {
     let release;
     const released = new Promise((resolve) => (release = resolve));

@@ -60,6 +60,26 @@ describe("the table", { timeout: 240_000 }, () => {
     await page.mouse.move(640, 20);
   });
 
+  it("obeys no key of one character where they are turned off, and says how they are turned on again", async () => {
+    const open = () => page.evaluate(() => document.querySelector("dialog[open]")?.id ?? null);
+    const singleKeys = page.getByRole("switch", { name: "Single-key shortcuts" });
+    await visit.press("s");
+    await singleKeys.uncheck();
+    await visit.press("Escape");
+    await visit.press("s", "w", "e", "?", "j", "Space", "/");
+    assert.deepEqual([await open(), await page.locator("#selected-row").count()], [null, 0]);
+    await page.locator("#open-help").click();
+    await page.getByText("can be turned off in the settings").waitFor();
+    await visit.press("Escape");
+    await page.locator("#open-settings").click();
+    await singleKeys.check();
+    await visit.press("Escape");
+    await visit.press("s");
+    assert.equal(await open(), "settings-dialog");
+    await visit.press("Escape");
+    await page.mouse.move(640, 20);
+  });
+
   it("moves over rows with the keyboard alone, from the newest to the oldest in memory", async () => {
     await page.locator("#grid").focus();
     await visit.press("j", "j", "ArrowDown", "k");

@@ -4,7 +4,12 @@ import { $, h } from "./dom.js";
 
 /** @typedef {{keys: string[], shown: string, text: string, run: () => void}} Binding */
 
+/** These scroll what has the focus. */
+const SCROLLING = [" ", "ArrowDown", "ArrowUp", "PageDown", "PageUp"];
+
 export class Keys {
+  /** Whether keys of one character do anything: who speaks to the machine, or hits keys by chance, turns them off. */
+  single = true;
   #bindings;
   #dialog = $("#help-dialog");
 
@@ -25,6 +30,8 @@ export class Keys {
     if ($("dialog[open]") || takesText(event.target)) return;
     // A focused control keeps the keys that work it.
     if (event.target.closest("button, summary, a, select, [role=option]") && [" ", "Enter", "ArrowDown", "ArrowUp"].includes(event.key)) return;
+    if (event.target.closest("#panel, #rates") && SCROLLING.includes(event.key)) return;
+    if (!this.single && event.key.length === 1) return;
     const binding = this.#bindings.find(({ keys }) => keys.includes(event.key));
     if (!binding) return;
     event.preventDefault();

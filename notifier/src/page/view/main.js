@@ -170,18 +170,7 @@ function tokenChanged(token) {
   refresh();
 }
 
-settings.follow((name, value) => {
-  if (name === "toasts") toasts.enabled = value;
-  if (name === "theme") document.documentElement.dataset.theme = value;
-  if (name === "notify") alerts.kinds = new Set(value);
-  if (name === "hoverPauses") table.hoverPauses = value;
-  if (name === "utc") {
-    times = new Times(value);
-    table.redraw();
-  }
-});
-
-new Keys([
+const keys = new Keys([
   { keys: [" "], shown: "Space", text: "Pause, or show what is new and go on", run: () => table.toggle() },
   { keys: ["j", "ArrowDown"], shown: "j ↓", text: "Next row", run: () => table.move(1) },
   { keys: ["k", "ArrowUp"], shown: "k ↑", text: "Row before", run: () => table.move(-1) },
@@ -195,6 +184,18 @@ new Keys([
   { keys: ["w"], shown: "w", text: "What the webhook says", run: () => webhook.open() },
   { keys: ["s"], shown: "s", text: "Settings", run: () => preferences.open() },
 ]);
+
+settings.follow((name, value) => {
+  if (name === "toasts") toasts.enabled = value;
+  if (name === "theme") document.documentElement.dataset.theme = value;
+  if (name === "notify") alerts.kinds = new Set(value);
+  if (name === "singleKeys") keys.single = value;
+  if (name === "hoverPauses") table.hoverPauses = value;
+  if (name === "utc") {
+    times = new Times(value);
+    table.redraw();
+  }
+});
 
 /** Again and again while somebody looks. */
 function every(ms, run) {

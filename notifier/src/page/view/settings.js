@@ -5,6 +5,7 @@ const KEY = "mandrill-live.settings";
 export const DEFAULTS = Object.freeze({
   toasts: true,
   hoverPauses: true,
+  singleKeys: true,
   theme: "system",
   utc: false,
   window: "1h",
