@@ -106,5 +106,18 @@ describe("the live page", { timeout: 120_000 }, () => {
     await visit.press("Escape");
   });
 
+  it("leaves a URL that is selected in what the webhook says selected, while the rest of it changes", async () => {
+    const url = service.signing.MANDRILL_WEBHOOK_URLS;
+    await visit.press("w");
+    const dialog = visit.page.getByRole("dialog", { name: "The webhook" });
+    await dialog.locator("li code", { hasText: url }).evaluate((code) => getSelection().selectAllChildren(code));
+    for (let times = 2; times < 4; times++) {
+      assert.equal(await service.postBadly(wire(event("open"))), 401);
+      await dialog.getByText(`${times} × signature`).waitFor();
+    }
+    assert.equal(await visit.page.evaluate(() => getSelection().toString()), url);
+    await visit.press("Escape");
+  });
+
   it("talked to the service alone, and the console stayed empty", () => visit.assertQuiet(service));
 });

@@ -22,6 +22,19 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Gives an element these children, and leaves alone what is so already: the reader may have selected or focused it. */
+export function renew(element, children) {
+  const known = [...element.childNodes];
+  children.forEach((child, at) => {
+    const old = known[at];
+    if (!old) element.append(child);
+    else if (old.isEqualNode(child)) return;
+    else if (child.hasChildNodes() && old.cloneNode().isEqualNode(child.cloneNode())) renew(old, [...child.childNodes]);
+    else old.replaceWith(child);
+  });
+  for (const old of known.slice(children.length)) old.remove();
+}
+
 /** Copies; where the page came unencrypted from another machine, browsers have the old way only. */
 export async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);

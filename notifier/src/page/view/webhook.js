@@ -1,7 +1,7 @@
 // What ingest says: a line in the header, and all of it in a dialog. The failure everybody has on the first day is a
 // signature that does not fit, and the addresses tried are what explains it.
 
-import { $, h, write } from "./dom.js";
+import { $, h, renew, write } from "./dom.js";
 import { ago, authenticationWords, count, refusals, webhookWords } from "./words.js";
 
 /** Between two questions. */
@@ -44,13 +44,18 @@ export class Webhook {
     if (this.#dialog.open) this.#fill();
   }
 
+  /** Twice a second, while somebody may be copying from it. */
   #fill() {
-    if (this.#error) return this.#body.replaceChildren(h("p", {}, `Not known: ${this.#error}.`));
-    if (!this.#status) return this.#body.replaceChildren(h("p", {}, "Not known yet."));
+    renew(this.#body, this.#parts());
+  }
+
+  #parts() {
+    if (this.#error) return [h("p", {}, `Not known: ${this.#error}.`)];
+    if (!this.#status) return [h("p", {}, "Not known yet.")];
     const now = this.#api.now();
     const parts = (this.#status.ingest ?? []).map((report) => reportElement(report, now));
     if (parts.length === 0) parts.push(h("p", {}, nothingWords(this.#status)));
-    this.#body.replaceChildren(...parts, storedElement(this.#status));
+    return [...parts, storedElement(this.#status)];
   }
 }
 
