@@ -56,6 +56,11 @@ describe("a person who is erased", { timeout: 120_000 }, () => {
     await visit.row("id", `${name}-b1`).waitFor();
     await visit.row("id", `${name}-b2`).waitFor();
 
+    // Nor does a key bring it back.
+    await visit.press("Escape", "Enter");
+    assert.equal(await visit.page.evaluate(() => location.hash), "");
+    assert.equal(await visit.page.locator("#panel").isVisible(), false);
+
     // What comes later is shown.
     await service.post(wire(of(ann, `${name}-later`)));
     await visit.row("id", `${name}-later`).waitFor();

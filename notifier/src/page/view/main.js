@@ -159,6 +159,7 @@ function erased() {
   toasts.clear();
   seen.clear();
   panel.erased();
+  table.selected = null;
   shown.changed();
   table.redraw();
   glance.poll();
