@@ -131,27 +131,30 @@ describe("the page's looks", { timeout: 180_000 }, () => {
     await visit.close();
   });
 
+  /** A page that can be hidden, and tells which notifications were made; some browsers let no page make one. */
+  const hideable = (refuses) => async (page, context) => {
+    await context.grantPermissions(["notifications"]);
+    await page.addInitScript((refuses) => {
+      globalThis.notified = [];
+      globalThis.Notification = class {
+        static permission = "granted";
+        static requestPermission = async () => "granted";
+        constructor(title, options) {
+          globalThis.notified.push([title, options.body]);
+          if (refuses) throw new TypeError("Illegal constructor");
+        }
+      };
+      let hidden = false;
+      Object.defineProperty(document, "hidden", { get: () => hidden });
+      globalThis.hide = (value) => {
+        hidden = value;
+        document.dispatchEvent(new Event("visibilitychange"));
+      };
+    }, refuses);
+  };
+
   it("tells of what alarms on the tab while it is hidden, and notifies of what was chosen", async () => {
-    const prepare = async (page, context) => {
-      await context.grantPermissions(["notifications"]);
-      await page.addInitScript(() => {
-        globalThis.notified = [];
-        globalThis.Notification = class {
-          static permission = "granted";
-          static requestPermission = async () => "granted";
-          constructor(title, options) {
-            globalThis.notified.push([title, options.body]);
-          }
-        };
-        let hidden = false;
-        Object.defineProperty(document, "hidden", { get: () => hidden });
-        globalThis.hide = (value) => {
-          hidden = value;
-          document.dispatchEvent(new Event("visibilitychange"));
-        };
-      });
-    };
-    const visit = await Visit.to(service, browser, { prepare });
+    const visit = await Visit.to(service, browser, { prepare: hideable(false) });
     await visit.press("s");
     await visit.page.getByRole("checkbox", { name: "Hard bounces" }).check();
     await visit.press("Escape");
@@ -163,6 +166,21 @@ describe("the page's looks", { timeout: 180_000 }, () => {
     assert.deepEqual(await visit.page.evaluate(() => globalThis.notified), [["Hard bounce", "alarm@example.com"]]);
     await visit.page.evaluate(() => globalThis.hide(false));
     assert.equal(await visit.page.title(), "mandrill-live");
+    visit.assertQuiet(service);
+    await visit.close();
+  });
+
+  it("says so where the browser lets no page notify", async () => {
+    const visit = await Visit.to(service, browser, { prepare: hideable(true) });
+    await visit.press("s");
+    await visit.page.getByRole("checkbox", { name: "Hard bounces" }).check();
+    await visit.press("Escape");
+    await visit.page.evaluate(() => globalThis.hide(true));
+    await service.post(wire(event("hard_bounce")));
+    await visit.page.waitForFunction(() => globalThis.notified.length > 0);
+    await visit.page.evaluate(() => globalThis.hide(false));
+    await visit.press("s");
+    await visit.page.getByText("This browser has no notifications for pages.").waitFor();
     visit.assertQuiet(service);
     await visit.close();
   });

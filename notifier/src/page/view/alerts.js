@@ -12,6 +12,8 @@ const ICON = $("link[rel=icon]").href;
 export class Alerts {
   /** The kinds that are notified. */
   kinds = new Set();
+  /** Whether this browser has notifications for pages; Chrome on Android tells only when one is made. */
+  possible = "Notification" in globalThis;
   #missed = 0;
   #gathered = new Map();
   #timer = null;
@@ -34,14 +36,19 @@ export class Alerts {
     this.#timer = null;
     const all = [...this.#gathered];
     this.#gathered.clear();
-    if (Notification.permission !== "granted") return;
+    if (!this.possible || Notification.permission !== "granted") return;
     const title = all.map(([kind, count]) => `${count.toLocaleString()} × ${nameOf(kind)}`).join(", ");
     const one = all.length === 1 && all[0][1] === 1;
-    const notification = new Notification(one ? nameOf(all[0][0]) : title, { body: one ? (email ?? "") : "", tag: "mandrill-live", icon: ICON });
-    notification.onclick = () => {
-      window.focus();
-      notification.close();
-    };
+    const options = { body: one ? (email ?? "") : "", tag: "mandrill-live", renotify: true, icon: ICON };
+    try {
+      const notification = new Notification(one ? nameOf(all[0][0]) : title, options);
+      notification.onclick = () => {
+        window.focus();
+        notification.close();
+      };
+    } catch {
+      this.possible = false;
+    }
   }
 
   #badge(count) {

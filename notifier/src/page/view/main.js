@@ -38,7 +38,7 @@ const seen = new Seen();
 const toasts = new Toasts(document);
 const alerts = new Alerts();
 const webhook = new Webhook(api);
-const preferences = new Preferences(settings);
+const preferences = new Preferences(settings, alerts);
 
 const place = new Place({ changed: (now, what) => changed(now, what) });
 const feed = new Feed(api, () => keeper.token, {

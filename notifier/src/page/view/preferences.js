@@ -4,12 +4,14 @@ import { $ } from "./dom.js";
 
 export class Preferences {
   #settings;
+  #alerts;
   #dialog = $("#settings-dialog");
   #form = $("#settings-dialog form");
   #note = $("#notify-note");
 
-  constructor(settings) {
+  constructor(settings, alerts) {
     this.#settings = settings;
+    this.#alerts = alerts;
     $("#open-settings").addEventListener("click", () => this.open());
     this.#form.addEventListener("change", ({ target }) => this.#changed(target));
   }
@@ -35,8 +37,8 @@ export class Preferences {
 
   #tellNotifications() {
     const wanted = this.#settings.get("notify").length > 0;
-    const permission = globalThis.Notification?.permission;
-    this.#note.textContent = !wanted ? "" : permission === undefined ? "This browser has no notifications."
-      : permission === "granted" ? "" : "The browser does not allow them: change that in its settings for this site.";
+    const words = !this.#alerts.possible ? "This browser has no notifications for pages."
+      : Notification.permission === "granted" ? "" : "The browser does not allow them: change that in its settings for this site.";
+    this.#note.textContent = wanted ? words : "";
   }
 }
