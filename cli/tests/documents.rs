@@ -2,7 +2,7 @@
 //! README.md and in .env.example as the settings tables of both services have them; every metric of the running
 //! services stands in docs/OPERATIONS.md with its type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use shared::settings::{Environment, Variable};
@@ -127,11 +127,11 @@ fn the_example_has_every_variable_with_its_default() {
     check(".env.example", &pairs.collect(), &expected);
 }
 
-/// What Compose itself reads, with its defaults: `${NAME:-default}`.
+/// What Compose itself reads, with its defaults: `${NAME:-default}`, or `${NAME-default}` where empty is a value.
 fn of_compose() -> BTreeMap<String, String> {
     let texts = COMPOSE.iter().flat_map(|file| file.split("${").skip(1));
-    let named = texts.filter_map(|text| text.split('}').next()?.split_once(":-"));
-    named.map(|(name, default)| (name.to_owned(), default.to_owned())).collect()
+    let named = texts.filter_map(|text| text.split('}').next()?.split_once('-'));
+    named.map(|(name, default)| (name.trim_end_matches(':').to_owned(), default.to_owned())).collect()
 }
 
 #[test]
@@ -141,6 +141,20 @@ fn the_example_has_every_variable_of_compose_with_its_default() {
     let missing: Vec<String> = all.iter().map(|(name, default)| format!("#{name}={default}")).collect();
     let missing: Vec<&String> = missing.iter().filter(|line| !EXAMPLE.lines().any(|found| found == *line)).collect();
     assert!(missing.is_empty(), ".env.example lacks {missing:?}");
+}
+
+#[test]
+fn the_example_says_which_variables_compose_sets_in_place_of_it() {
+    let variables = variables();
+    let lines = COMPOSE[0].lines().filter(|line| !line.trim_start().starts_with('#'));
+    let keys = lines.flat_map(|line| line.split([' ', '{', ',']).filter_map(|word| word.strip_suffix(':')));
+    let expected: BTreeSet<&str> = keys.filter(|key| variables.contains_key(*key)).collect();
+    let paragraph =
+        EXAMPLE.split("\n# compose.yaml sets these itself").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let words = paragraph.expect("the list").split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+    let found: BTreeSet<&str> = words.filter(|word| variables.contains_key(*word)).collect();
+    assert!(expected.len() > 5, "{expected:?}");
+    assert_eq!(found, expected);
 }
 
 #[test]
