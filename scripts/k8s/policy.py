@@ -14,7 +14,9 @@ Document = dict
 MIB, GIB = 1 << 20, 1 << 30
 # docs/OPERATIONS.md, Sizing and The broker: measured, rounded up.
 INGEST_BASE, INGEST_CONNECTION, KERNEL = 32 * MIB, 24 << 10, 64 * MIB
-NOTIFIER_BASE, NOTIFIER_SESSION = (100 + 96 + 64) * MIB, 4 << 10
+NOTIFIER_BASE, NOTIFIER_READER, NOTIFIER_QUERY, NOTIFIER_SESSION = 64 * MIB, 3 * MIB, 12 * MIB, 4 << 10
+# A session that does not read, with the kernel's part; at least one in so many shall have its room.
+NOTIFIER_STUCK, STUCK_ONE_IN = 640 << 10, 100
 EVENT_BYTES, EVENT_MEMORY, BROKER_BASE = 1300, 700, 512 * MIB
 REJECTED_BYTES = 256 * MIB
 # After the drain has ended, for what is left to do.
@@ -216,7 +218,10 @@ def sizes(world: World) -> Iterator[str]:
             yield f"{title(ingest)}: MAX_INFLIGHT_BYTES does not hold a body of MAX_BODY_BYTES"
     if notifier := world.named("Deployment", "notifier"):
         values = world.variables(notifier)
-        needed = 2 * size(values["RING_BYTES"]) + NOTIFIER_BASE + NOTIFIER_SESSION * int(values["MAX_SESSIONS"])
+        sessions = int(values["MAX_SESSIONS"])
+        needed = (NOTIFIER_BASE + size(values["RING_BYTES"]) * 5 // 4
+                  + NOTIFIER_READER * int(values["CATCHUP_READERS"]) + NOTIFIER_QUERY * int(values["MAX_QUERIES"])
+                  + NOTIFIER_SESSION * sessions + NOTIFIER_STUCK * sessions // STUCK_ONE_IN)
         if memory(notifier) < needed:
             yield f"{title(notifier)}: its memory limit is less than its configuration needs: {needed // MIB} MiB"
     yield from broker_sizes(world)

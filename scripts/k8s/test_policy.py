@@ -105,7 +105,9 @@ class Policy(unittest.TestCase):
         for words, change in {
             "Deployment ingest: its memory limit": lambda d: config(d, "ingest").update(MAX_INFLIGHT_BYTES="1GiB"),
             "does not hold a body": lambda d: config(d, "ingest").update(MAX_BODY_BYTES="512MiB"),
-            "Deployment notifier: its memory limit": lambda d: config(d, "notifier").update(MAX_SESSIONS="500000"),
+            "Deployment notifier: its memory limit": lambda d: config(d, "notifier").update(MAX_SESSIONS="80000"),
+            "less than its configuration needs: 1275 MiB": lambda d: config(d, "notifier").update(MAX_QUERIES="48"),
+            "less than its configuration needs: 1131 MiB": lambda d: config(d, "notifier").update(RING_BYTES="256MiB"),
             "StatefulSet nats: its memory limit": lambda d: config(d, "stream").update(STREAM_MAX_BYTES="4GiB"),
             "GOMEMLIMIT": lambda d: container(d, "StatefulSet", "nats")["resources"]["limits"].update(memory="4Gi"),
             "MAX_FILE_STORE does not hold": lambda d: config(d, "stream").update(STREAM_MAX_BYTES="8GiB"),
