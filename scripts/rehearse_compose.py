@@ -162,9 +162,16 @@ class Sender(threading.Thread):
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
         self.port, self.taken, self.refused = port, [], 0
+        self.failed: Failed | None = None
         self.over = threading.Event()
 
     def run(self) -> None:
+        try:
+            self.send()
+        except Failed as failed:
+            self.failed = failed
+
+    def send(self) -> None:
         number = 0
         while not self.over.is_set():
             name = f"s{number}"
@@ -178,9 +185,11 @@ class Sender(threading.Thread):
             time.sleep(0.02)
 
 
-def until(what: str, holds) -> None:
+def until(what: str, holds, sender: Sender | None = None) -> None:
     deadline = time.monotonic() + PATIENCE
     while not holds():
+        if sender and sender.failed:
+            raise sender.failed
         if time.monotonic() > deadline:
             raise Failed(f"not within {PATIENCE:.0f} s: {what}")
         time.sleep(0.1)
@@ -232,19 +241,21 @@ def rehearse(compose: Compose) -> None:
 
     sender = Sender(port)
     sender.start()
-    until("events flow", lambda: len(sender.taken) > 100)
+    until("events flow", lambda: len(sender.taken) > 100, sender)
     began = time.monotonic()
     compose.run("stop", "notifier")
     say(f"docker compose stop notifier: {time.monotonic() - began:.1f} s; it is started again")
     compose.run("start", "notifier")
-    until("all sessions are back", lambda: all(one.connections > 1 for one in sessions))
+    until("all sessions are back", lambda: all(one.connections > 1 for one in sessions), sender)
     before, refused = len(sender.taken), sender.refused
     compose.run("kill", "nats")
-    until("batches are refused", lambda: sender.refused > refused + 3)
+    until("batches are refused", lambda: sender.refused > refused + 3, sender)
     compose.run("start", "nats")
-    until("batches are taken again", lambda: len(sender.taken) > before + 300)
+    until("batches are taken again", lambda: len(sender.taken) > before + 300, sender)
     sender.over.set()
     sender.join(PATIENCE)
+    if sender.failed:
+        raise sender.failed
     check(sessions, expected | set(sender.taken))
     say(f"docker compose kill nats, and back: {sender.refused - refused} batches were told to come again; each of "
         f"{SESSIONS} sessions has all {len(expected) + len(sender.taken)} events that were acknowledged, once")

@@ -35,6 +35,12 @@ class Policy(unittest.TestCase):
         for overlay, documents in RIGHT.items():
             self.assertEqual(policy.findings(documents), [], overlay)
 
+    def test_where_others_can_come_in_readers_need_a_token(self) -> None:
+        for overlay in ("prod", "external-nats"):
+            values = policy.World(RIGHT[overlay]).variables(find(RIGHT[overlay], "Deployment", "notifier"))
+            self.assertNotIn("ALLOW_ANONYMOUS", values, overlay)
+            self.assertEqual(values["JWT_SECRET_FILE"], "/run/secrets/jwt/secret", overlay)
+
     def test_a_pod_is_restricted(self) -> None:
         spec = lambda documents: policy.pod(find(documents, "Deployment", "ingest"))
         own = lambda documents: container(documents, "Deployment", "notifier")["securityContext"]
