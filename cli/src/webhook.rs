@@ -68,7 +68,7 @@ enum Verb {
         #[arg(long)]
         show_key: bool,
     },
-    /// Change a webhook's address, events or description
+    /// Change a webhook's address, and its events or description where they are given
     Update {
         /// Its number in the list
         id: u64,
@@ -99,7 +99,7 @@ struct Wanted {
     /// What it is for
     #[arg(long)]
     description: Option<String>,
-    /// Which events, comma-separated [default: all]
+    /// Which events, comma-separated [default: all; of a webhook that is changed those it has]
     #[arg(long, value_delimiter = ',', value_parser = EVENTS)]
     events: Vec<String>,
 }
@@ -159,7 +159,8 @@ async fn done(verb: Verb, environment: &Environment) -> Result<ExitCode, Failure
         Verb::Update { id, webhook } => {
             let url = address(&webhook.url)?;
             eprintln!("Mandrill checks {} before it changes the webhook…", plain(url));
-            let changed = api.update(id, url, webhook.description.as_deref(), &kinds(&webhook.events)).await;
+            let events = (!webhook.events.is_empty()).then_some(webhook.events.as_slice());
+            let changed = api.update(id, url, webhook.description.as_deref(), events).await;
             let changed = changed.map_err(|error| Failure::NotAdded { error, url: plain(url) })?;
             println!("webhook {id} is changed; MANDRILL_WEBHOOK_URLS must hold {}", plain(&changed.url));
         }

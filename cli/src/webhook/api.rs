@@ -120,14 +120,22 @@ impl Api {
         self.call("add", json!({ "url": url, "description": description, "events": events })).await
     }
 
+    /// Changes the address, and what else is given: what is left out of the call stays as it is.
     pub(super) async fn update(
         &self,
         id: u64,
         url: &str,
         description: Option<&str>,
-        events: &[&str],
+        events: Option<&[String]>,
     ) -> Result<Webhook, ApiError> {
-        self.call("update", json!({ "id": id, "url": url, "description": description, "events": events })).await
+        let mut body = json!({ "id": id, "url": url });
+        if let Some(description) = description {
+            body["description"] = description.into();
+        }
+        if let Some(events) = events {
+            body["events"] = events.into();
+        }
+        self.call("update", body).await
     }
 
     pub(super) async fn delete(&self, id: u64) -> Result<Webhook, ApiError> {

@@ -142,7 +142,13 @@ async fn a_webhook_is_listed_looked_at_changed_and_deleted() {
     let changed = ended(&account.run(&["update", "1", "--url", &other]).await, 0);
     assert!(changed.contains(&format!("must hold {other}")), "{changed}");
     let info = ended(&account.run(&["info", "1"]).await, 0);
-    assert!(info.contains(&other) && info.contains("whitelist"), "{info}");
+    assert!(info.contains(&other) && info.contains("events       open, click\n") && info.contains("a test"), "{info}");
+    ended(&account.run(&["update", "1", "--url", &url, "--events", "send"]).await, 0);
+    let info = ended(&account.run(&["info", "1"]).await, 0);
+    assert!(info.contains(&url) && info.contains("events       send\n") && info.contains("a test"), "{info}");
+    ended(&account.run(&["update", "1", "--url", &url, "--description", "another"]).await, 0);
+    let info = ended(&account.run(&["info", "1"]).await, 0);
+    assert!(info.contains("events       send\n") && info.contains("another"), "{info}");
 
     assert!(ended(&account.run(&["delete", "1"]).await, 64).contains("say --yes"));
     assert!(ended(&account.run(&["delete", "1", "--yes"]).await, 0).contains("is deleted"));

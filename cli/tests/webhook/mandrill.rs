@@ -64,8 +64,9 @@ impl Mandrill {
         }
         if matches!(call, "add" | "update") {
             let url = body["url"].as_str().unwrap_or_default();
-            let known = body["events"].as_array().is_some_and(|events| events.iter().all(|event| event != "inbound"));
-            if !known {
+            let known =
+                |events: &Value| events.as_array().is_some_and(|all| all.iter().all(|event| event != "inbound"));
+            if !body.get("events").map_or(call == "update", known) {
                 return Err((500, "ValidationError", "Validation error: {\"events\":\"unknown\"}".to_owned()));
             }
             if !responds(url).await {
@@ -92,7 +93,9 @@ impl Mandrill {
             "update" => {
                 let webhook = &mut state.webhooks[at.ok_or(unknown)?];
                 for field in ["url", "events", "description"] {
-                    webhook[field] = body[field].clone();
+                    if let Some(value) = body.get(field) {
+                        webhook[field] = value.clone();
+                    }
                 }
                 Ok(webhook.clone())
             }
