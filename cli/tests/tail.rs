@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use notifier::Config;
@@ -11,7 +12,7 @@ use shared::settings::{Mistakes, Settings};
 use shared::stream::{self, StreamSettings};
 use shared::testing::broker::Broker;
 use shared::testing::http::{self, get};
-use shared::testing::{soon, until};
+use shared::testing::{port, soon, until};
 use shared::{event, serve, subject};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpListener;
@@ -120,7 +121,7 @@ async fn a_script_waits_for_one_event_or_until_its_patience_ends() {
 #[tokio::test]
 async fn it_comes_back_by_itself_and_misses_nothing() {
     let broker = Broker::start().await;
-    let first = Service::start(&broker, "127.0.0.1:0").await;
+    let first = Service::start(&broker, &format!("127.0.0.1:{}", port::free())).await;
     let (_child, mut shown) = lines(tail(first.http, &["--json", "--last", "9"]));
     first.store(&open(1)).await;
     assert!(line(&mut shown).await.contains("m1"));
@@ -213,6 +214,7 @@ async fn a_tail_goes_on_with_the_newer_token_in_its_file_and_ends_without_one() 
     let make = async |ttl: &str| text(&token(&variables, &["--ttl", ttl]).await.stdout);
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), make("4s").await).expect("written");
+    let first_ends = Instant::now() + Duration::from_secs(4);
     let mut command = tail(service.http, &["--json", "--last", "0"]);
     command.env("MANDRILL_LIVE_TOKEN_FILE", file.path());
     let mut child = command.spawn().expect("it runs");
@@ -221,7 +223,7 @@ async fn a_tail_goes_on_with_the_newer_token_in_its_file_and_ends_without_one() 
         // The tail may still be on its way: what is stored now comes at the latest with what comes next.
         loop {
             service.store(&format!(r#"{{"event":"open","n":{number}}}"#)).await;
-            let line = tokio::time::timeout(std::time::Duration::from_millis(200), lines.next_line()).await;
+            let line = tokio::time::timeout(Duration::from_millis(200), lines.next_line()).await;
             if let Ok(line) = line {
                 let line = line.expect("readable").expect("a line");
                 if line.contains(&format!(r#""n":{number}}}"#)) {
@@ -233,13 +235,18 @@ async fn a_tail_goes_on_with_the_newer_token_in_its_file_and_ends_without_one() 
     soon("the first token's events", until_it_shows(&mut lines, 1)).await;
     // Good for the next connection, which is due when the first one's token ends, and for two seconds then.
     std::fs::write(file.path(), make("8s").await).expect("written");
+    let (mut number, mut after_first) = (1, None);
     let status = soon("both tokens have ended", async {
         loop {
-            service.store(r#"{"event":"open","n":2}"#).await;
+            number += 1;
+            if Instant::now() > first_ends {
+                after_first.get_or_insert(number);
+            }
+            service.store(&format!(r#"{{"event":"open","n":{number}}}"#)).await;
             if let Some(status) = child.try_wait().expect("its state") {
                 return status;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     })
     .await;
@@ -247,11 +254,12 @@ async fn a_tail_goes_on_with_the_newer_token_in_its_file_and_ends_without_one() 
     let mut stderr = String::new();
     child.stderr.take().expect("its errors").read_to_string(&mut stderr).await.expect("text");
     assert!(stderr.contains("the token has expired"), "{stderr}");
-    let mut seen = 0;
+    let (mut last, after_first) = (0, after_first.expect("the first token ended before the second"));
     while let Ok(Some(line)) = lines.next_line().await {
-        seen += usize::from(line.contains(r#""n":2}"#));
+        let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        last = event["n"].as_u64().expect("a number");
     }
-    assert!(seen > 20, "events went on after the first token's end: {seen}");
+    assert!(last >= after_first, "{last} was the last, and the first token ended before {after_first}");
 }
 
 #[tokio::test]

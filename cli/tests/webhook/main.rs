@@ -16,7 +16,7 @@ use shared::signature::sign;
 use shared::testing::authority::Authority;
 use shared::testing::broker::Broker;
 use shared::testing::process::Process;
-use shared::testing::{http, soon, until};
+use shared::testing::{http, port, soon, until};
 use tokio::net::TcpListener;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mandrill-live");
@@ -77,7 +77,7 @@ async fn a_webhook_is_made_its_key_reaches_ingest_and_batches_flow() {
     std::fs::write(&keys, "").expect("a file");
     let path = keys.to_str().expect("a path");
     // The address is known only once there is a port.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    let port = SocketAddr::from(([127, 0, 0, 1], port::free()));
     let url = format!("http://{port}/api/hook/");
     let listen = port.to_string();
     let variables =
@@ -206,7 +206,7 @@ async fn check(url: &str, variables: &[(&str, &str)], code: i32) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_way_that_is_free_is_said_to_be_and_nothing_is_stored() {
     let broker = Broker::start().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    let port = SocketAddr::from(([127, 0, 0, 1], port::free()));
     let (url, listen) = (format!("http://{port}/api/hook/"), port.to_string());
     let keys = [("MANDRILL_WEBHOOK_URLS", url.as_str()), ("MANDRILL_WEBHOOK_KEYS", KEY)];
     let _up = up_at(&broker, &[&keys[..], &[("HTTP_ADDR", listen.as_str())]].concat(), port).await;
