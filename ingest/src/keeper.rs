@@ -10,6 +10,7 @@ use async_nats::jetstream;
 use shared::admin::Readiness;
 use shared::broker::Broker;
 use shared::stream::{self, StreamError, StreamSettings};
+use shared::vital::vital;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -38,7 +39,7 @@ pub(crate) async fn start(
         Ok(Err(error)) => return Err(error),
         Err(_) => tracing::warn!("the broker is not there yet: webhooks are told to come again until it is"),
     }
-    tokio::spawn(keep(broker, settings, readiness, missing));
+    tokio::spawn(vital("keeping the streams", keep(broker, settings, readiness, missing)));
     Ok(())
 }
 

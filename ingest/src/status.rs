@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use shared::broker::Broker;
 use shared::subject;
+use shared::vital::vital;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::error::Refusal;
@@ -92,7 +93,7 @@ impl Status {
     /// Publishes it for as long as anything else of this replica lives.
     pub fn publish(&self, broker: Broker, authentication: impl Fn() -> &'static str + Send + 'static) {
         let state = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
+        tokio::spawn(vital("telling the status", async move {
             let mut ticks = interval(STATUS_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -109,7 +110,7 @@ impl Status {
                     let _ = broker.client().publish(subject::STATUS_INGEST, message.into()).await;
                 }
             }
-        });
+        }));
     }
 }
 

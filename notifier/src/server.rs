@@ -18,6 +18,7 @@ use shared::http::Body;
 use shared::origin::Origins;
 use shared::serve::Handler;
 use shared::spans::Traces;
+use shared::vital::vital;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -131,20 +132,23 @@ impl Notifier {
         let sessions = Sessions::new(Arc::clone(&engine), Arc::clone(&sessions_by_slot), &most);
 
         let (services, stop) = (TaskTracker::new(), CancellationToken::new());
-        services.spawn(feed.run(stop.clone()));
-        services.spawn(stop.clone().run_until_cancelled_owned(health));
-        services.spawn(stop.clone().run_until_cancelled_owned(keeper.run()));
+        services.spawn(vital("the feed", feed.run(stop.clone())));
+        services.spawn(vital("the feed's health", stop.clone().run_until_cancelled_owned(health)));
+        services.spawn(vital("keeping the keys", stop.clone().run_until_cancelled_owned(keeper.run())));
         for number in workers() {
-            services.spawn(Worker::new(Arc::clone(&engine), number).run(stop.clone()));
+            services.spawn(vital("delivering", Worker::new(Arc::clone(&engine), number).run(stop.clone())));
         }
         let (curfew, listed, ended) = (Arc::clone(&engine), Arc::clone(&sessions_by_slot), stop.clone());
-        services.spawn(async move { curfew.curfew.run(&curfew.gate, &listed, ended).await });
+        let curfew = async move { curfew.curfew.run(&curfew.gate, &listed, ended).await };
+        services.spawn(vital("the curfew", curfew));
         let applying = erasures::applied::run(Arc::clone(&engine), Arc::clone(&sessions_by_slot));
-        services.spawn(stop.clone().run_until_cancelled_owned(applying));
-        services.spawn(stop.clone().run_until_cancelled_owned(erasures::unfinished::run(eraser.clone())));
-        services.spawn(caretaker::run(Arc::clone(&engine), sessions_by_slot, stop.clone()));
+        services.spawn(vital("applying erasures", stop.clone().run_until_cancelled_owned(applying)));
+        let unfinished = erasures::unfinished::run(eraser.clone());
+        services.spawn(vital("finishing erasures", stop.clone().run_until_cancelled_owned(unfinished)));
+        services.spawn(vital("the caretaker", caretaker::run(Arc::clone(&engine), sessions_by_slot, stop.clone())));
         let listening = Arc::clone(&status);
-        services.spawn(stop.clone().run_until_cancelled_owned(async move { listening.listen(&reports).await }));
+        let listening = async move { listening.listen(&reports).await };
+        services.spawn(vital("listening to ingest", stop.clone().run_until_cancelled_owned(listening)));
         let api = Api::new(archive, eraser, Arc::clone(&engine), sessions.draining().signal);
         Ok(Notifier(Arc::new(Parts {
             origins: config.origins.clone(),

@@ -4,7 +4,8 @@
 //! Mandrill's side: [`event`] (its JSON), [`form`] and [`signature`] (its requests), `synthetic`
 //! (events like its own), [`commas`] (several values in one text). The broker's side: [`broker`] (the connection), [`stream`] (where events are
 //! kept), [`subject`] (under which names), [`cursor`] (a place among them). A session's side: [`close`]. A process's side:
-//! [`command`], [`settings`], [`telemetry`], [`admin`], [`drain`], [`http`], [`client`], [`serve`], [`origin`], [`problem`].
+//! [`command`], [`settings`], [`telemetry`], [`admin`], [`drain`], [`vital`], [`http`], [`client`], [`serve`], [`origin`],
+//! [`problem`].
 //!
 //! Nothing here knows of a route, a session or a commit.
 
@@ -35,3 +36,4 @@ pub mod synthetic;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod vital;

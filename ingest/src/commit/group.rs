@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use shared::spans::{SpanKind, Traces};
+use shared::vital::vital;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -55,7 +56,7 @@ impl Committer {
     /// Starts committing. `requests_max` may wait at once.
     pub fn start(journal: impl Journal, requests_max: usize, traces: Traces) -> Committer {
         let (jobs, waiting) = mpsc::channel(requests_max);
-        tokio::spawn(run(journal, waiting, traces));
+        tokio::spawn(vital("committing", run(journal, waiting, traces)));
         Committer { jobs }
     }
 

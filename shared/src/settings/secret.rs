@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Value;
+use crate::vital::vital;
 
 /// How often a secret's file is looked at: a mounted Kubernetes Secret changes within a minute anyway.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -55,7 +56,7 @@ impl<T: Value + PartialEq + Send + Sync + 'static> Secret<T> {
     pub fn watch_if(self, check: impl Fn(&T) -> Result<(), String> + Send + 'static) -> watch::Receiver<T> {
         let (sender, receiver) = watch::channel(self.value);
         if let Some(file) = self.file {
-            tokio::spawn(follow(file, check, sender));
+            tokio::spawn(vital("following a secret's file", follow(file, check, sender)));
         }
         receiver
     }

@@ -32,7 +32,7 @@ pub(super) async fn find(storage: &JetStream, id: &str) -> Result<Option<Object>
     }
     let pieces = Pieces {
         storage: storage.clone(),
-        subject: format!("$O.{bucket}.C.{}", info.nuid),
+        subject: stream::large_chunks(&bucket, &info.nuid),
         stream,
         after: 0,
         left: info.size,
