@@ -41,7 +41,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-mandrill-signature");
 const JUDGED_INLINE_MAX: usize = 32 << 10;
 
 /// The answer to a batch that is stored.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Accepted {
     /// Events that this request stored.
     accepted: usize,
@@ -49,6 +49,12 @@ struct Accepted {
     duplicates: usize,
     /// Elements that are no events, kept for a person to look at.
     rejected: usize,
+}
+
+impl Accepted {
+    fn is_nothing(&self) -> bool {
+        self.accepted + self.duplicates + self.rejected == 0
+    }
 }
 
 /// What every request shares.
@@ -118,6 +124,11 @@ impl Ingest {
         }
         let mut span = self.begin(&head);
         let response = match self.take(&head, body, &mut span).await {
+            // Mandrill's check, or that of `mandrill-live webhook check`: that nothing came is no batch.
+            Ok(accepted) if accepted.is_nothing() => {
+                self.0.metrics.answered("check");
+                http::json(&accepted)
+            }
             Ok(accepted) => {
                 self.0.metrics.answered("accepted");
                 self.0.status.accepted(accepted.accepted, accepted.duplicates, accepted.rejected);
@@ -234,6 +245,9 @@ impl Ingest {
     }
 
     async fn store(&self, mut batch: Batch, held: Held, traceparent: Option<Arc<str>>) -> Result<Accepted, NotStored> {
+        if batch.events.is_empty() && batch.unusable.is_empty() {
+            return Ok(Accepted::default());
+        }
         let started = Instant::now();
         let parts = &*self.0;
         let deadline = tokio::time::Instant::now() + parts.commit_timeout;

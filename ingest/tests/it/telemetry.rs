@@ -69,6 +69,38 @@ async fn the_status_message_says_why_nothing_arrives() {
 }
 
 #[tokio::test]
+async fn an_empty_batch_is_a_check_and_no_batch() {
+    let broker = Broker::start().await;
+    let mut status = broker.client().await.subscribe("mandrill.status.ingest").await.expect("subscribed");
+    let ingest = Ingest::start(signed(&broker)).await;
+    for key in [WEBHOOK.key, "test-webhook"] {
+        counts(&http::Webhook { key, ..WEBHOOK }.post(ingest.address, "[]").await);
+    }
+    // A refusal, to know a status that was made after them.
+    http::Webhook { key: "another", ..WEBHOOK }.post(ingest.address, &batch("e", 1)).await;
+    let message = soon("a status with the refusal", async {
+        loop {
+            let message = status.next().await.expect("a status");
+            let json: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");
+            if !json["last_refusal"].is_null() {
+                return json;
+            }
+        }
+    })
+    .await;
+    assert!(message["last_batch_ms"].is_null() && message["requests"]["accepted"].is_null(), "{message}");
+    let metrics = ingest.metrics().await;
+    for line in [
+        "mandrill_live_ingest_requests_total{outcome=\"check\"} 2",
+        "mandrill_live_ingest_batch_events_count 0",
+        "mandrill_live_ingest_commit_seconds_count 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\nin {metrics}");
+    }
+    assert!(!metrics.contains("ingest_last_batch_age_seconds"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_requests_trace_is_carried_into_its_messages() {
     let broker = Broker::start().await;
     let ingest = Ingest::start(signed(&broker)).await;
