@@ -23,7 +23,8 @@ shared::settings! {
         pub allow_unsigned: bool = "false";
         /// The largest request body taken.
         pub max_body_bytes: ByteSize = "64MiB", "64KiB" => "1GiB";
-        /// Bodies held at once, all requests together; beyond it requests are told to come again.
+        /// Bodies held at once, all requests together, at least one of `MAX_BODY_BYTES`; beyond it requests are
+        /// told to come again.
         pub max_inflight_bytes: ByteSize = "256MiB", "1MiB" => "64GiB";
         /// Connections at once.
         pub max_connections: u32 = "10000", "1" => "1000000";
@@ -31,6 +32,19 @@ shared::settings! {
         pub commit_timeout: Span = "15s", "1s" => "5m";
         /// An event larger than this goes to the object store, and to sockets with its long texts cut.
         pub large_event_bytes: ByteSize = "256KiB", "4KiB" => "4MiB";
+    }
+}
+
+impl HookSettings {
+    /// Reports a body that would be told to come again for ever.
+    fn check(&self, mistakes: &mut Mistakes) {
+        if self.max_inflight_bytes < self.max_body_bytes {
+            mistakes.add(
+                "max_inflight_bytes",
+                "must not be less than MAX_BODY_BYTES: there would never be room for a body of that size",
+            );
+        }
+        Trust::check(self, mistakes);
     }
 }
 
@@ -77,7 +91,7 @@ impl Config {
         broker.iter().for_each(|settings| settings.check(mistakes));
         stream.iter().for_each(|settings| settings.check(mistakes));
         telemetry.iter().for_each(|settings| settings.check(mistakes));
-        hook.iter().for_each(|settings| Trust::check(settings, mistakes));
+        hook.iter().for_each(|settings| settings.check(mistakes));
         Some(Config {
             listen: listen?,
             broker: broker?,
@@ -126,8 +140,10 @@ mod tests {
             ("NATS_TLS_KEY", "key.pem"),
             ("RUST_LOG", "a=b=c"),
             ("STREAM_NAME", "a.b"),
+            ("MAX_BODY_BYTES", "2MiB"),
+            ("MAX_INFLIGHT_BYTES", "1MiB"),
         ]))
-        .expect_err("nine mistakes")
+        .expect_err("ten mistakes")
         .to_string();
         for part in [
             "ALLOW_UNSIGNED: cannot be used together with MANDRILL_WEBHOOK_KEYS",
@@ -139,6 +155,7 @@ mod tests {
             "NATS_TLS_KEY: needs NATS_TLS_CERT too",
             "RUST_LOG: ",
             "STREAM_NAME: may hold",
+            "MAX_INFLIGHT_BYTES: must not be less than MAX_BODY_BYTES",
         ] {
             assert!(mistakes.contains(part), "{part}\nin {mistakes}");
         }

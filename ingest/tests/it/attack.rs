@@ -26,7 +26,8 @@ async fn start(broker: &Broker) -> Process {
         ("NATS_URL", broker.url()),
         ("MANDRILL_WEBHOOK_URLS", WEBHOOK.url.to_owned()),
         ("MANDRILL_WEBHOOK_KEYS", WEBHOOK.key.to_owned()),
-        ("MAX_INFLIGHT_BYTES", in_flight),
+        ("MAX_INFLIGHT_BYTES", in_flight.clone()),
+        ("MAX_BODY_BYTES", in_flight),
         ("MAX_CONNECTIONS", connections),
     ];
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
@@ -52,7 +53,7 @@ async fn memory_stays_below_its_bound_under_attack() {
     drop(half);
 
     // Bodies that trickle, more of them than there is memory for.
-    let head = "POST /api/hook/ HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000000\r\n\r\n";
+    let head = "POST /api/hook/ HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 30000000\r\n\r\n";
     let mut trickling = Vec::new();
     for _ in 0..50 {
         let mut stream = TcpStream::connect(process.address).await.expect("connected");

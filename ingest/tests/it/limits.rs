@@ -60,7 +60,7 @@ async fn a_large_body_up_to_the_limit_is_taken() {
 #[tokio::test]
 async fn bytes_in_flight_are_bounded_over_all_requests() {
     let broker = Broker::start().await;
-    let ingest = Ingest::start(signed(&broker).or("MAX_INFLIGHT_BYTES", "1MiB")).await;
+    let ingest = Ingest::start(signed(&broker).or("MAX_INFLIGHT_BYTES", "1MiB").or("MAX_BODY_BYTES", "1MiB")).await;
     // One sender holds most of the memory and stops in the middle of its body.
     let mut slow = TcpStream::connect(ingest.address).await.expect("connected");
     let head = "POST /api/hook/ HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000\r\n\r\n";
