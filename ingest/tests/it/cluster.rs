@@ -1,5 +1,6 @@
 //! A cluster of three that loses its leader under load.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -8,6 +9,7 @@ use shared::stream::StreamError;
 use shared::testing::broker::Broker;
 use shared::testing::http::WEBHOOK;
 use shared::testing::{soon, until};
+use tokio::sync::watch;
 
 use crate::harness::{Ingest, batch, counts, events};
 
@@ -16,6 +18,15 @@ fn environment(cluster: &[Broker; 3]) -> Environment {
     Environment::from([("NATS_URL", urls.join(",").as_str()), ("STREAM_REPLICAS", "3")])
         .or("MANDRILL_WEBHOOK_URLS", WEBHOOK.url)
         .or("MANDRILL_WEBHOOK_KEYS", WEBHOOK.key)
+}
+
+/// Whether a batch is taken; else it is to come again.
+async fn post(address: SocketAddr, batch: &str) -> bool {
+    match WEBHOOK.post(address, batch).await.status {
+        200 => true,
+        503 => false,
+        other => panic!("{other}"),
+    }
 }
 
 /// Which server leads the stream.
@@ -42,32 +53,38 @@ async fn a_lost_leader_costs_time_and_no_event() {
     assert_eq!(counts(&ingest.post_until_taken(&batch("a", 150)).await), (50, 100, 0));
 
     let address = ingest.address;
+    let (stop, stopped) = watch::channel(false);
+    let (taken, rounds) = watch::channel(0);
     let sender = tokio::spawn(async move {
-        for round in 0..60 {
-            let batch = batch(&format!("l{round}-"), 20);
-            loop {
-                let answer = WEBHOOK.post(address, &batch).await;
-                match answer.status {
-                    200 => break,
-                    503 => tokio::time::sleep(Duration::from_millis(50)).await,
-                    other => panic!("{other}"),
-                }
+        for round in 0.. {
+            if *stopped.borrow() {
+                return round;
             }
+            let batch = batch(&format!("l{round}-"), 20);
+            while !post(address, &batch).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            taken.send_replace(round + 1);
         }
+        unreachable!("it is told to stop")
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until("the leader is at work", async || *rounds.borrow() >= 5).await;
     let lost = leader(&cluster, 0).await;
     cluster[lost].kill();
-    soon("all batches are taken", sender).await.expect("no panic");
+    // One may have been on its way to the leader.
+    let after = *rounds.borrow() + 1;
+    until("batches are taken without it", async || *rounds.borrow() >= after + 20).await;
+    stop.send_replace(true);
+    let rounds = soon("the last batch is taken", sender).await.expect("no panic");
 
     // Only now back: everything acknowledged meanwhile is on the two that were left.
     let other = (lost + 1) % 3;
     leader(&cluster, other).await;
     let mut stored = events(&cluster[other]).await;
-    assert_eq!(stored.len(), 150 + 60 * 20);
+    assert_eq!(stored.len(), 150 + rounds * 20);
     stored.sort_unstable();
     stored.dedup();
-    assert_eq!(stored.len(), 150 + 60 * 20, "nothing is stored twice");
+    assert_eq!(stored.len(), 150 + rounds * 20, "nothing is stored twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
