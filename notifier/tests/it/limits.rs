@@ -77,17 +77,18 @@ async fn a_client_that_answers_no_ping_is_cut_and_one_that_does_stays() {
 async fn a_session_that_reads_slowly_is_not_cut_for_pings_that_wait_behind_its_events() {
     let broker = Broker::start().await;
     let writer = Writer::new(&broker).await;
-    let service = Service::with(&broker, &[("PING_INTERVAL", "1s")]).await;
+    let service = Service::with(&broker, &[("PING_INTERVAL", "3s")]).await;
     // Far more than the kernel holds: a ping comes to it only after seconds of what was sent before.
     let all: Vec<String> = (0..300).map(|n| format!(r#"{{"n":{n},"fill":"{}"}}"#, "x".repeat(20_000))).collect();
     writer.store_all(&all).await;
     let kept = async || http::get(service.http, "/api/status").await.json()["ring"]["events"] == all.len();
     until("they have come", kept).await;
     let mut slow = Client::narrow(service.http, "/ws/email/?last=300").await;
-    let (at_first, then) = all.split_at(40);
+    // 50 kB a second: more than MIN_RATE_BYTES, and less than would bring a ping through in its time.
+    let (at_first, then) = all.split_at(25);
     for event in at_first {
         expect(&mut slow, std::slice::from_ref(event)).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
     }
     expect(&mut slow, then).await;
 }
