@@ -37,6 +37,13 @@ const CHUNK_BYTES: usize = 128 << 10;
 /// Objects written at once, all requests together.
 const WRITES_MAX: usize = 4;
 
+/// What is put into the bucket.
+struct Object<'a> {
+    name: &'a str,
+    content: &'a Bytes,
+    metadata: HashMap<String, String>,
+}
+
 /// Writes beside the stream.
 #[derive(Debug)]
 pub struct Aside {
@@ -73,7 +80,7 @@ impl Aside {
             }
             let name = event.id.to_string();
             let metadata = HashMap::from([(stream::LARGE_SUBJECT_KEY.to_owned(), event.subject.to_string())]);
-            self.put(&name, &event.payload, &metadata, deadline).await?;
+            self.put(&Object { name: &name, content: &event.payload, metadata }, deadline).await?;
             let text = std::str::from_utf8(&event.payload).unwrap_or("{}");
             event.payload = cut::cut(text, &name, bytes_max).into();
             count += 1;
@@ -101,7 +108,7 @@ impl Aside {
         let mut payload = unusable.content.clone();
         if payload.len() > REJECTED_INLINE_MAX.min(self.message_bytes_max(deadline).await?) {
             let name = format!("rejected-{id}");
-            self.put(&name, &payload, &HashMap::new(), deadline).await?;
+            self.put(&Object { name: &name, content: &payload, metadata: HashMap::new() }, deadline).await?;
             payload = Bytes::new();
             headers.insert(OBJECT_HEADER, name.as_str());
         }
@@ -123,49 +130,33 @@ impl Aside {
     }
 
     /// Puts an object into the bucket. Names are hashes of what they name: an object that is there is the same.
-    async fn put(
-        &self,
-        name: &str,
-        content: &Bytes,
-        metadata: &HashMap<String, String>,
-        deadline: Instant,
-    ) -> Result<(), NotStored> {
+    async fn put(&self, object: &Object<'_>, deadline: Instant) -> Result<(), NotStored> {
         // The semaphore is never closed.
         let _place = timeout_at(deadline, self.writes.acquire()).await.map_err(|_| NotStored::Slow)?;
-        while let Err(undone) = self.put_once(name, content, metadata, deadline).await {
+        while let Err(undone) = self.put_once(object, deadline).await {
             attempt::pause(undone, deadline).await?;
         }
         Ok(())
     }
 
-    async fn put_once(
-        &self,
-        name: &str,
-        content: &Bytes,
-        metadata: &HashMap<String, String>,
-        deadline: Instant,
-    ) -> Result<(), Undone> {
-        if self.attempts.once(deadline, self.has(name, content.len())).await? {
+    async fn put_once(&self, object: &Object<'_>, deadline: Instant) -> Result<(), Undone> {
+        if self.attempts.once(deadline, self.has(object)).await? {
             return Ok(());
         }
-        self.write(name, content, metadata, deadline).await
+        self.write(object, deadline).await
     }
 
-    async fn has(&self, name: &str, bytes: usize) -> Result<bool, Undone> {
+    async fn has(&self, object: &Object<'_>) -> Result<bool, Undone> {
         let found = self.context.get_object_store(&self.bucket).await;
         let bucket = found.map_err(|error| self.attempts.unknown(error.to_string()))?;
-        Ok(bucket.info(name).await.is_ok_and(|found| found.size == bytes && !found.deleted))
+        let found = bucket.info(object.name).await;
+        Ok(found.is_ok_and(|found| found.size == object.content.len() && !found.deleted))
     }
 
     /// Writes an object as the client library does, which does not tell why it could not. What an attempt that fails
     /// has left in the bucket is part of no object, and goes with its age.
-    async fn write(
-        &self,
-        name: &str,
-        content: &Bytes,
-        metadata: &HashMap<String, String>,
-        deadline: Instant,
-    ) -> Result<(), Undone> {
+    async fn write(&self, object: &Object<'_>, deadline: Instant) -> Result<(), Undone> {
+        let Object { name, content, ref metadata } = *object;
         let chunk_bytes = self.message_bytes_max(deadline).await.map_err(Undone::Refused)?.min(CHUNK_BYTES);
         let nuid = nuid::next().to_string();
         let subject = stream::large_chunks(&self.bucket, &nuid);

@@ -390,14 +390,20 @@ mod tests {
         assert_eq!(sequences(&ring, ring.base), Vec::from_iter(ring.floor + 1..=100));
     }
 
-    #[test]
-    fn a_cursor_is_found_or_said_to_be_elsewhere() {
+    /// A stream that was made anew, and both of its epochs.
+    fn made_anew() -> (Epoch, Epoch, Ring) {
         let (old, epoch) = (Epoch::random(), Epoch::random());
         let mut ring = Ring::new(old, Place::default(), 1 << 20);
         ring.push(chunk(old, 1..=30));
         ring.gap(GapReason::Epoch, epoch, Place { sequence: 4, stored_ms: 0 });
         ring.push(chunk(epoch, 5..=7));
         ring.push(chunk(epoch, 10..=12));
+        (old, epoch, ring)
+    }
+
+    #[test]
+    fn a_cursor_is_found_or_said_to_be_elsewhere() {
+        let (old, epoch, ring) = made_anew();
         let check = |epoch: Epoch, sequence: u64, stored_ms: u64, expected: Resume| {
             assert_eq!(ring.resume(&Cursor { epoch, sequence, stored_ms }), expected, "{sequence}");
         };
@@ -415,12 +421,7 @@ mod tests {
 
     #[test]
     fn chunks_are_found_from_a_sequence_on_in_both_directions() {
-        let (old, epoch) = (Epoch::random(), Epoch::random());
-        let mut ring = Ring::new(old, Place::default(), 1 << 20);
-        ring.push(chunk(old, 1..=30));
-        ring.gap(GapReason::Epoch, epoch, Place { sequence: 4, stored_ms: 0 });
-        ring.push(chunk(epoch, 5..=7));
-        ring.push(chunk(epoch, 10..=12));
+        let (_, epoch, mut ring) = made_anew();
         ring.push(chunk(epoch, 13..=13));
         let firsts =
             |chunks: Vec<Arc<Chunk>>| -> Vec<u64> { chunks.iter().map(|chunk| chunk.first().sequence).collect() };

@@ -119,7 +119,7 @@ impl Notifier {
             curfew: Curfew::default(),
             log,
             store,
-            workers: workers().map(|_| Handle::default()).collect(),
+            workers: (0..workers()).map(|_| Handle::default()).collect(),
             metrics: metrics.sessions,
             limits: limits(settings),
         });
@@ -135,7 +135,7 @@ impl Notifier {
         services.spawn(vital("the feed", feed.run(stop.clone())));
         services.spawn(vital("the feed's health", stop.clone().run_until_cancelled_owned(health)));
         services.spawn(vital("keeping the keys", stop.clone().run_until_cancelled_owned(keeper.run())));
-        for number in workers() {
+        for number in 0..engine.workers.len() {
             services.spawn(vital("delivering", Worker::new(Arc::clone(&engine), number).run(stop.clone())));
         }
         let (curfew, listed, ended) = (Arc::clone(&engine), Arc::clone(&sessions_by_slot), stop.clone());
@@ -308,8 +308,8 @@ fn drop_body(response: &mut Response<Body>) {
 }
 
 /// One worker a core: more would only share them.
-fn workers() -> std::ops::Range<usize> {
-    0..std::thread::available_parallelism().map_or(1, NonZero::get)
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 fn limits(settings: &NotifierSettings) -> Limits {
